@@ -1,0 +1,87 @@
+/**
+ * Time, randomness and logging, injected everywhere: nothing else in src/ reads a clock, sets a timer or draws a number.
+ * The simulator replaces all of it by one seeded scheduler.
+ */
+import { randomUUID } from "node:crypto";
+
+/** A pending timer; `cancel` is idempotent. */
+export interface Timer {
+  cancel(): void;
+}
+
+/** The only source of time. All times are milliseconds since the Unix epoch. */
+export interface Clock {
+  now(): number;
+  /** Calls `task` once after `delayMs`. Never keeps the process alive unless `keepAlive` is set. */
+  setTimer(delayMs: number, task: () => void, options?: { readonly keepAlive?: boolean }): Timer;
+  /** Calls `task` at the end of the current turn of the event loop, after all microtasks. */
+  immediate(task: () => void): void;
+}
+
+/** The only source of randomness. */
+export interface Random {
+  /** In [0, 1). */
+  next(): number;
+  /** A version 4 UUID. */
+  uuid(): string;
+}
+
+/** The shape of pino and of `console`-like loggers: structured fields first, then the message. */
+export interface Logger {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export interface Environment {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+}
+
+const quiet = (): void => undefined;
+
+/** Drops everything. */
+export const silentLogger: Logger = { debug: quiet, info: quiet, warn: quiet, error: quiet };
+
+/** The clock of this machine. */
+export const systemClock: Clock = {
+  now: Date.now,
+  setTimer(delayMs, task, options) {
+    const handle = setTimeout(task, delayMs);
+    if (options?.keepAlive !== true) handle.unref();
+    return { cancel: () => clearTimeout(handle) };
+  },
+  immediate(task) {
+    setImmediate(task);
+  },
+};
+
+/** The randomness of this machine. */
+export const systemRandom: Random = { next: Math.random, uuid: randomUUID };
+
+/** Completes a partial environment with the machine's own. */
+export function environmentOf(given: Partial<Environment> = {}): Environment {
+  return { clock: given.clock ?? systemClock, random: given.random ?? systemRandom, logger: given.logger ?? silentLogger };
+}
+
+/** Resolves after `delayMs`, or rejects with the signal's reason as soon as it aborts. */
+export function delay(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted === true) return reject(signal.reason as Error);
+    const onAbort = (): void => {
+      timer.cancel();
+      reject(signal?.reason as Error);
+    };
+    const timer = clock.setTimer(
+      delayMs,
+      () => {
+        signal?.removeEventListener("abort", onAbort);
+        resolve();
+      },
+      { keepAlive: true },
+    );
+    signal?.addEventListener("abort", onAbort, { once: true });
+  });
+}

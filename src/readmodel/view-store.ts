@@ -1,0 +1,93 @@
+/**
+ * The port of views and checkpoints: where a read model's result lives, and where it stands.
+ *
+ * V1 The changes of a page and its checkpoint commit in one atomic step, or not at all.
+ * V2 A commit names the revision it builds on; when another process has moved the checkpoint meanwhile, the commit is `lost` and nothing is written.
+ * V3 Readers see committed pages only, and a revision is visible together with its rows.
+ * V4 Rows are copied in and out as JSON: nothing keeps a reference to what it was given.
+ */
+import type { Position } from "../store/position.ts";
+
+/** One physical build of one version of a read model. A rebuild is the next `build`, made beside the one that answers. */
+export interface BuildKey {
+  readonly model: string;
+  readonly version: number;
+  readonly build: number;
+}
+
+export interface Checkpoint {
+  /** Everything up to here is in the view. */
+  readonly position: Position;
+  /** Identity of the event store that was read. */
+  readonly store: string;
+  /** The last event that was handed to the pipeline: compared with the log when the runner starts again, so that a restored log is recognised. */
+  readonly last?: { readonly stream: string; readonly version: number; readonly eventId: string };
+  /** Events handed to the pipeline since the start of this build. */
+  readonly events: number;
+  /** `recordedAt` of the last of them, milliseconds since the epoch. */
+  readonly recordedAt?: number;
+}
+
+export interface SavedCheckpoint extends Checkpoint {
+  /** Grows by one with each commit; 0 = never committed. */
+  readonly revision: number;
+}
+
+/** A table of rows, described once and realised by whichever view store is used. */
+export interface TableDefinition {
+  readonly kind: "table";
+  readonly name: string;
+  /** The row's field that identifies it: text or number. */
+  readonly key: string;
+  /** Fields with an index; `where` and `orderBy` are fast on these. */
+  readonly indexes: readonly string[];
+  /** Further fields that SQL sees as columns of their own. */
+  readonly columns: readonly string[];
+}
+
+export type RowKey = string | number;
+export type Row = Readonly<Record<string, unknown>>;
+
+/** Comparison of one field: equality (null matches absent), membership, or a range. */
+export type Condition<T> = T | { readonly in: readonly T[] } | { readonly gt?: T; readonly gte?: T; readonly lt?: T; readonly lte?: T };
+export type Where<R> = { readonly [K in keyof R]?: Condition<R[K]> };
+export interface FindOptions<R> {
+  /** Default: by key, ascending. Ties are broken by key, ascending. */
+  readonly orderBy?: readonly { readonly field: keyof R & string; readonly direction?: "asc" | "desc" }[];
+  /** Default 1000. */
+  readonly limit?: number;
+  readonly offset?: number;
+}
+
+/** What a backend must be able to read of one table; the staging of writes (staged-table.ts) is built on top, once for all backends. */
+export interface TableReader {
+  get(key: RowKey): Promise<Row | undefined>;
+  find(where: Where<Row>, options: FindOptions<Row>): Promise<readonly Row[]>;
+  count(where: Where<Row>): Promise<number>;
+  /** Reads of the backend's own language, where it has one. */
+  readonly sql?: (text: string, ...parameters: readonly unknown[]) => Promise<readonly Row[]>;
+}
+
+/** The net effect of a page: for each key the row it ends with, or null where it is deleted. */
+export type TableChanges = ReadonlyMap<RowKey, Row | null>;
+
+export interface OpenView {
+  readonly reader: TableReader;
+  checkpoint(): Promise<SavedCheckpoint>;
+  /** V1, V2. */
+  commit(changes: TableChanges, next: Checkpoint, onRevision: number): Promise<"committed" | "lost">;
+  /** Calls back when the checkpoint may have moved, by this process or another one; may call too often, never too seldom (within 100 ms across processes). */
+  watch(listener: () => void): () => void;
+}
+
+export interface ViewStore {
+  /** The builds of a model that exist, the one that answers queries marked. */
+  builds(model: string): Promise<readonly (BuildKey & { readonly active: boolean })[]>;
+  /** Makes the build's table if it is missing (or its indexes, when they changed) and opens it. `store`: identity kept with a new checkpoint. */
+  open(key: BuildKey, table: TableDefinition): Promise<OpenView>;
+  /** From now on this build answers; atomic, in all processes. */
+  activate(key: BuildKey): Promise<void>;
+  /** Forgets a build: rows and checkpoint. */
+  drop(key: BuildKey): Promise<void>;
+  close(): Promise<void>;
+}
