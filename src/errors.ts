@@ -209,6 +209,11 @@ export class LateWrite extends TidemarkError {
   readonly code = "LateWrite";
 }
 
+/** A page of a read model changes more rows than may be staged at once. */
+export class PageTooLarge extends TidemarkError {
+  readonly code = "PageTooLarge";
+}
+
 /** An event failed in a read model's pipeline after all retries; the details say which and where. */
 export class ProjectionFailed extends TidemarkError {
   readonly code = "ProjectionFailed";
