@@ -1,0 +1,226 @@
+/**
+ * Makes the untyped behaviour that the rest of the house works with from a definition. Checked once here, so that the hot path need not.
+ */
+import { DomainCodeFailed, EventUnreadable, InvalidArgument, UnknownCommand, UnknownEventType } from "../errors.ts";
+import type { Behaviour, Decided, DecisionInputs, DomainEvent, PrepareContext, SnapshotPolicy } from "./behaviour.ts";
+import { DecisionContext, type Emission } from "./decision.ts";
+import { FoldFailed, foldInto, settle, type Recipe } from "./fold.ts";
+import { assertJson, problemOf } from "./json.ts";
+import { isThenable, parseWith, schemaOf, validate, type Schema } from "./schema.ts";
+import { renamesOf, stepsOf, upcaster, type Upcasters } from "./upcast.ts";
+
+type Command = (state: unknown, input: unknown, context: DecisionContext) => unknown;
+type Prepare = (input: unknown, context: PrepareContext) => unknown;
+
+/** A definition without its types. */
+export interface UntypedDefinition {
+  readonly initial: () => unknown;
+  readonly events: Readonly<Record<string, Recipe>>;
+  readonly inputs?: Readonly<Record<string, Schema>> | undefined;
+  readonly prepare?: Readonly<Record<string, unknown>> | undefined;
+  readonly commands: Readonly<Record<string, unknown>>;
+  readonly snapshot?: SnapshotPolicy<never> | undefined;
+  readonly upcasters?: Upcasters | undefined;
+  readonly renamed?: Readonly<Record<string, string>> | undefined;
+}
+
+/** Names that a handle or JavaScript itself uses: no command may be called so. */
+export const reservedCommandNames = ["state", "then", "id", "stream", "constructor", "prototype", "__proto__", "toString", "toJSON", "valueOf"] as const;
+
+const CATEGORY = /^[A-Za-z][A-Za-z0-9_]{0,63}$/;
+const COMMAND = /^[A-Za-z][A-Za-z0-9_]{0,63}$/;
+const EVENT_TYPE = /^[A-Za-z][A-Za-z0-9_.-]{0,199}$/;
+
+/** Compiles and checks a definition. Errors: InvalidArgument that names what is wrong. */
+export function compile(category: string, definition: UntypedDefinition): Behaviour {
+  checkNames(category, definition);
+  checkPolicy(category, definition.snapshot);
+  const initial = initialState(category, definition);
+  const commands = new Map(Object.entries(definition.commands)) as ReadonlyMap<string, Command>;
+  const inputs = new Map(Object.entries(definition.inputs ?? {}));
+  const preparers = new Map(Object.entries(definition.prepare ?? {})) as ReadonlyMap<string, Prepare>;
+  const recipes = new Map(Object.entries(definition.events as Readonly<Record<string, unknown>>)) as ReadonlyMap<string, (draft: unknown, data: unknown) => unknown>;
+  const schemas = new Map(Object.entries(definition.events).map(([type, recipe]) => [type, schemaOf(recipe)]));
+  const eventTypes = [...recipes.keys()];
+  const steps = stepsOf(category, eventTypes, definition.upcasters);
+  const upcast = upcaster(category, steps, renamesOf(category, eventTypes, definition.renamed));
+
+  const commandOf = (name: string): Command => {
+    const command = commands.get(name);
+    if (command === undefined) throw new UnknownCommand(`${category} has no command ${JSON.stringify(name.slice(0, 64))}`, { details: { category, command: name.slice(0, 64) } });
+    return command;
+  };
+  const failed = (command: string, what: string, cause?: unknown): DomainCodeFailed =>
+    new DomainCodeFailed(`${category}.${command} ${what}`, { details: { category, command }, ...(cause === undefined ? {} : { cause }) });
+
+  /** Appends what was emitted to `into`, checked: the type is known, the schema accepts it, JSON holds it. */
+  const collect = (emission: Emission, command: string, into: DomainEvent[]): void => {
+    for (const event of emission.events) {
+      if (!schemas.has(event.type)) throw failed(command, `emitted ${JSON.stringify(event.type)}, which is no event of ${category}`);
+      const schema = schemas.get(event.type);
+      const checked = schema === undefined ? event : { type: event.type, data: checkedBy(schema, event, command) };
+      assertJson(checked.data, event.type, { category, command, type: event.type });
+      into.push(checked);
+    }
+  };
+
+  const checkedBy = (schema: Schema, event: DomainEvent, command: string): unknown => {
+    let result: ReturnType<typeof validate>;
+    try {
+      result = validate(schema, event.data);
+    } catch (cause) {
+      throw failed(command, `emitted ${event.type}, whose schema threw`, cause);
+    }
+    if (result instanceof Promise) {
+      result.catch(() => undefined);
+      throw failed(command, `emitted ${event.type}, whose schema is asynchronous; the schemas of events must be synchronous`);
+    }
+    if (result.issues === undefined) return result.value;
+    const list = result.issues.map((issue) => `${issue.path}: ${issue.message}`).join("; ");
+    throw failed(command, `emitted ${event.type} with data that its schema refuses: ${list}`, result.issues);
+  };
+
+  const refuse = (said: unknown, command: string): DomainCodeFailed => {
+    if (isThenable(said)) {
+      said.then(undefined, () => undefined); // its own failure would go unhandled
+      return failed(command, "returned a promise; a command decides synchronously, `prepare` is for what is not");
+    }
+    return failed(command, said === undefined ? "returned nothing; return emit(…), reject(…), or [] for nothing to do" : "returned what is neither emit(…), reject(…) nor an array of emit(…)");
+  };
+
+  return {
+    category,
+    commands: [...commands.keys()],
+    eventTypes,
+    snapshot: definition.snapshot as SnapshotPolicy | undefined,
+    initial: () => initial,
+
+    decide(state: unknown, command: string, input: unknown, given: DecisionInputs): Decided {
+      const run = commandOf(command);
+      let said: unknown;
+      try {
+        said = run(state, input, new DecisionContext(given));
+      } catch (cause) {
+        throw failed(command, `threw: ${messageOf(cause)}`, cause);
+      }
+      const events: DomainEvent[] = [];
+      if (Array.isArray(said)) {
+        for (const one of said as readonly unknown[]) {
+          if (!isEmission(one)) throw refuse(one, command);
+          collect(one, command, events);
+        }
+        return { ok: true, events };
+      }
+      if (isEmission(said)) {
+        collect(said, command, events);
+        return { ok: true, events };
+      }
+      if (isRejection(said)) return said;
+      throw refuse(said, command);
+    },
+
+    evolve(state, events, at) {
+      try {
+        return foldInto(state, {
+          count: events.length,
+          apply(draft, index) {
+            const event = events[index] as DomainEvent;
+            const recipe = recipes.get(event.type);
+            if (recipe === undefined) throw new UnknownEventType(event.type);
+            const returned = recipe(draft, event.data);
+            if (returned !== undefined) throw returnedSomething(returned);
+          },
+        });
+      } catch (error) {
+        throw located(error, events, at);
+      }
+    },
+
+    upcast,
+    schemaVersionOf: (type) => (steps.get(type)?.length ?? 0) + 1,
+
+    parseInput(command, input) {
+      commandOf(command);
+      const schema = inputs.get(command);
+      return schema === undefined ? input : parseWith(schema, input, category, command);
+    },
+
+    prepare: (command) => preparers.get(command),
+  };
+
+  function located(error: unknown, events: readonly DomainEvent[], at: { readonly stream: string; readonly version: number }): Error {
+    if (!(error instanceof FoldFailed)) return error as Error;
+    const version = at.version + error.index;
+    const type = events[error.index]?.type ?? "";
+    const details = { stream: at.stream, version, type };
+    if (error.cause instanceof UnknownEventType) {
+      return new UnknownEventType(`${category} knows no event ${JSON.stringify(type)}, found in ${at.stream} at version ${version}`, { details });
+    }
+    return new EventUnreadable(`${type} in ${at.stream} at version ${version} could not be folded: ${error.message}`, { details, cause: error.cause });
+  }
+}
+
+const isEmission = (said: unknown): said is Emission =>
+  typeof said === "object" && said !== null && (said as Emission).ok === true && Array.isArray((said as Emission).events);
+
+const isRejection = (said: unknown): said is Extract<Decided, { ok: false }> =>
+  typeof said === "object" && said !== null && (said as Decided).ok === false && typeof (said as { code?: unknown }).code === "string";
+
+const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
+
+function returnedSomething(returned: unknown): TypeError {
+  if (isThenable(returned)) {
+    returned.then(undefined, () => undefined); // an asynchronous recipe fails later, on a draft that is gone
+    return new TypeError("the recipe returned a promise; recipes are synchronous");
+  }
+  return new TypeError("the recipe returned a value; recipes change the state they are given and return nothing");
+}
+
+function initialState(category: string, definition: UntypedDefinition): unknown {
+  const initial = definition.initial();
+  const problem = typeof initial !== "object" || initial === null ? { path: [], problem: "not an object" } : problemOf(initial);
+  if (problem !== undefined) {
+    const place = ["initial()", ...problem.path].join(".");
+    throw new InvalidArgument(`the state of ${category} must be plain data, an object or an array: ${place} is ${problem.problem}`, { details: { category } });
+  }
+  settle(initial, undefined);
+  return initial;
+}
+
+function checkNames(category: string, definition: UntypedDefinition): void {
+  if (!CATEGORY.test(category)) {
+    throw new InvalidArgument(`the aggregate's name ${JSON.stringify(category)} must match [A-Za-z][A-Za-z0-9_]{0,63}`, { details: { category } });
+  }
+  const refuse = (message: string): never => {
+    throw new InvalidArgument(`${category}: ${message}`, { details: { category } });
+  };
+  for (const [type, recipe] of Object.entries(definition.events)) {
+    if (!EVENT_TYPE.test(type)) refuse(`the event type ${JSON.stringify(type)} must match [A-Za-z][A-Za-z0-9_.-]{0,199}`);
+    if (typeof recipe !== "function") refuse(`the recipe of ${type} must be a function`);
+  }
+  const commands = Object.entries(definition.commands);
+  if (Object.getPrototypeOf(definition.commands) !== Object.prototype) refuse("no command may be called __proto__");
+  for (const [name, command] of commands) {
+    if ((reservedCommandNames as readonly string[]).includes(name)) refuse(`no command may be called ${name}: the name is reserved`);
+    if (!COMMAND.test(name)) refuse(`the command ${JSON.stringify(name)} must match [A-Za-z][A-Za-z0-9_]{0,63}`);
+    if (typeof command !== "function") refuse(`the command ${name} must be a function`);
+  }
+  const known = new Set(commands.map(([name]) => name));
+  for (const [name, schema] of Object.entries(definition.inputs ?? {})) {
+    if (!known.has(name)) refuse(`inputs.${name} belongs to no command`);
+    if (typeof (schema as Partial<Schema>)["~standard"]?.validate !== "function") refuse(`inputs.${name} must be a Standard Schema`);
+  }
+  for (const [name, prepare] of Object.entries(definition.prepare ?? {})) {
+    if (!known.has(name)) refuse(`prepare.${name} belongs to no command`);
+    if (typeof prepare !== "function") refuse(`prepare.${name} must be a function`);
+  }
+}
+
+function checkPolicy(category: string, policy: SnapshotPolicy<never> | undefined): void {
+  for (const option of ["everyEvents", "everyMs", "schemaVersion"] as const) {
+    const value = policy?.[option];
+    if (value !== undefined && !(Number.isSafeInteger(value) && value > 0)) {
+      throw new InvalidArgument(`snapshot.${option} of ${category} must be a whole number above 0`, { details: { category, option } });
+    }
+  }
+}
