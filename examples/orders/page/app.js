@@ -97,7 +97,7 @@ function readLine(read) {
   const why = read.text ?? (read.missed > 0 ? `misses ${read.missed} of your writes` : "");
   return el(
     "li",
-    { "data-verdict": read.state, "data-token": read.token },
+    { "data-verdict": read.state, "data-token": read.token, "data-read": read.number },
     el("span", { class: "how" }, read.token ? "token" : "no token"),
     el("span", { class: "verdict" }, what),
     el("span", { class: "why", title: why }, why),

@@ -29,8 +29,17 @@ export function svg(tag, props, ...children) {
   return fill(document.createElementNS(SVG, tag), props, children);
 }
 
+/** Everything outside an open modal dialog is inert and behind it: messages move into the dialog, and back when it closes. */
+function raiseMessages() {
+  const home = document.querySelector("dialog[open]") ?? document.body;
+  const messages = byId("messages");
+  if (messages.parentElement !== home) home.append(messages);
+}
+document.addEventListener("close", raiseMessages, true);
+
 /** Says it to screen readers, politely. */
 export function announce(text) {
+  raiseMessages();
   byId("announcer").textContent = text;
 }
 
@@ -43,6 +52,7 @@ export function toast({ kind = "info", code, text }) {
     el("p", {}, text),
     el("button", { type: "button", class: "quiet icon", "aria-label": "Dismiss", onclick: () => box.remove() }, "✕"),
   );
+  raiseMessages();
   const toasts = byId("toasts");
   toasts.append(box);
   while (toasts.childElementCount > 4) toasts.firstElementChild?.remove();

@@ -43,11 +43,15 @@ export function createOrders(hooks) {
       return reading;
     }
     reading = (async () => {
-      do {
-        readAgain = false;
-        await readOnce();
-      } while (readAgain);
-    })().finally(() => (reading = undefined));
+      try {
+        do {
+          readAgain = false;
+          await readOnce();
+        } while (readAgain);
+      } finally {
+        reading = undefined; // in the same turn as the check above, so that no call falls between
+      }
+    })();
     return reading;
   }
 
