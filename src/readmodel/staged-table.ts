@@ -134,6 +134,11 @@ export class StagedTable implements Table<Row> {
     });
   }
 
+  /** Whether an operation has not settled yet. */
+  get busy(): boolean {
+    return this.#pending.size > 0;
+  }
+
   /** T3. Rejects with the first failure of a write. */
   async settle(): Promise<void> {
     if (this.#pending.size > 0) await this.#allSettled();

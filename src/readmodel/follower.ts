@@ -1,0 +1,432 @@
+/**
+ * Follows the log for one build of a read model: reads pages, runs the pipeline, commits rows and checkpoint together.
+ *
+ * F1 A page's rows and the checkpoint after it are one commit, built on the revision that the page was read at. Whoever loses that race
+ *    throws its page away, reloads the checkpoint and goes on from there: each event takes effect exactly once, whatever crashes or runs twice.
+ * F2 The checkpoint is believed only on the log that it was made on: store identity and last event are compared before reading on (StoreRewound).
+ * F3 A page that fails is thrown away and run again one event at a time; the event that still fails is retried with back-off, `attempts` times
+ *    in all, and then this read model stops with ProjectionFailed, which names the event. Nothing is ever skipped.
+ * F4 What fails outside of the pipeline (StoreUnavailable) is retried with a growing, jittered and bounded pause for as long as it takes;
+ *    a write whose outcome nobody knows is settled by reading the checkpoint again.
+ * F5 A position that moved over events which do not concern this model is saved within `idleSaveMs`, at most once in that time, or with the next page.
+ * F6 After a lost race another process is at work: this one stands by until the checkpoint has stood still for a jittered pause.
+ * F7 `stop` lets the page under way finish within its bound, then gives it up; nothing of it is left behind either way.
+ */
+import { isTidemarkError, ProjectionFailed, StoreRewound, StoreUnavailable, type TidemarkError } from "../errors.ts";
+import { delay, type Environment } from "../environment.ts";
+import type { EventStore, LogPage, StoredEvent } from "../store/event-store.ts";
+import { covers, merge, type Position } from "../store/position.ts";
+import type { Decoder } from "./decode.ts";
+import { runPage } from "./page.ts";
+import { Rate } from "./rate.ts";
+import type { ReadModel } from "./read-model.ts";
+import type { BuildKey, Checkpoint, OpenView, SavedCheckpoint, TableChanges } from "./view-store.ts";
+
+export interface FollowerOptions {
+  /** Most events in a page. */
+  readonly pageSize: number;
+  /** Runs of a failing event, the first included. */
+  readonly attempts: number;
+  /** First pause of every back-off, milliseconds; it doubles up to `maxPauseMs`. */
+  readonly firstPauseMs: number;
+  readonly maxPauseMs: number;
+  /** F5. */
+  readonly idleSaveMs: number;
+  /** F7. */
+  readonly stopTimeoutMs: number;
+  /** Most rows that one page may change. */
+  readonly maxStagedRows: number;
+}
+
+export interface FollowerPorts {
+  readonly store: EventStore;
+  readonly decode: Decoder;
+  readonly environment: Environment;
+  /** After each commit, of this process or another one, and each change of state. */
+  readonly changed: () => void;
+  /** After a lost race: the build may have been dropped. */
+  readonly lost: () => void;
+}
+
+export type FollowerState = "idle" | "catching-up" | "live" | "failed";
+
+/** Longest work without giving way to other tasks of the process. */
+const TURN_MS = 8;
+
+/** One stretch between start and stop. */
+interface Run {
+  readonly reading: AbortController;
+  readonly pages: AbortController;
+  readonly done: Promise<void>;
+}
+
+export class Follower {
+  readonly key: BuildKey;
+  readonly view: OpenView;
+  readonly #model: ReadModel<unknown>;
+  readonly #ports: FollowerPorts;
+  readonly #options: FollowerOptions;
+  readonly #rate: Rate;
+  readonly #unwatch: () => void;
+  /** The newest checkpoint that is known, of whichever process: what readers see. */
+  #known: SavedCheckpoint;
+  /** F1: the checkpoint that this run goes on from; only its own commits move it. */
+  #base: SavedCheckpoint;
+  #state: FollowerState = "idle";
+  #error: TidemarkError | undefined;
+  #run: Run | undefined;
+  #stopped: Promise<void> = Promise.resolve();
+  #committing = false;
+  #refreshing = false;
+  /** Read from the log and not yet committed. */
+  #underWay = 0;
+  /** `recordedAt` of the first of these. */
+  #oldest = 0;
+  #behind = true;
+  #lastSave = 0;
+  #lastTurn = 0;
+
+  /** `known`: the checkpoint as it was read when the build was opened. */
+  constructor(model: ReadModel<unknown>, key: BuildKey, view: OpenView, known: SavedCheckpoint, ports: FollowerPorts, options: FollowerOptions) {
+    this.#model = model;
+    this.key = key;
+    this.view = view;
+    this.#known = known;
+    this.#base = known;
+    this.#ports = ports;
+    this.#options = options;
+    this.#rate = new Rate(ports.environment.clock);
+    this.#unwatch = view.watch(() => this.#refresh());
+  }
+
+  get checkpoint(): SavedCheckpoint {
+    return this.#known;
+  }
+
+  get state(): FollowerState {
+    return this.#state;
+  }
+
+  get error(): TidemarkError | undefined {
+    return this.#error;
+  }
+
+  get running(): boolean {
+    return this.#run !== undefined;
+  }
+
+  /** Events per second over the last seconds, events read and not yet visible (undefined while their number is unknown), and the age of what is not yet visible. */
+  progress(): { readonly eventsPerSecond: number; readonly lagEvents: number | undefined; readonly lagMs: number } {
+    const { recordedAt } = this.#known;
+    const since = this.#behind ? recordedAt : this.#underWay > 0 ? this.#oldest : undefined;
+    const lagMs = since === undefined ? 0 : Math.max(0, this.#ports.environment.clock.now() - since);
+    return { eventsPerSecond: this.#rate.perSecond(), lagEvents: this.#behind ? undefined : this.#underWay, lagMs };
+  }
+
+  /** Starts, or starts again after a failure. */
+  start(): void {
+    if (this.#run !== undefined) return;
+    const reading = new AbortController();
+    const pages = new AbortController();
+    this.#error = undefined;
+    this.#behind = true;
+    this.#enter("catching-up");
+    const done = this.#stopped.then(() => this.#loop(reading.signal, pages.signal));
+    this.#run = { reading, pages, done };
+  }
+
+  /** F7. Idempotent. */
+  stop(): Promise<void> {
+    const run = this.#run;
+    if (run === undefined) return this.#stopped;
+    this.#run = undefined;
+    run.reading.abort();
+    const bound = this.#ports.environment.clock.setTimer(this.#options.stopTimeoutMs, () => run.pages.abort(), { keepAlive: true });
+    this.#stopped = run.done.then(() => {
+      bound.cancel();
+      if (this.#run === undefined && this.#state !== "failed") this.#enter("idle");
+    });
+    return this.#stopped;
+  }
+
+  /** Stops, and stops watching. */
+  async close(): Promise<void> {
+    await this.stop();
+    this.#unwatch();
+  }
+
+  #enter(state: FollowerState): void {
+    if (this.#state === state) return;
+    this.#state = state;
+    this.#ports.changed();
+  }
+
+  async #loop(reading: AbortSignal, pages: AbortSignal): Promise<void> {
+    let pause = this.#options.firstPauseMs;
+    while (!reading.aborted) {
+      const revision = this.#known.revision;
+      try {
+        await this.#follow(reading, pages);
+        pause = this.#options.firstPauseMs;
+        if (!reading.aborted) await this.#standBy(reading);
+      } catch (error) {
+        if (reading.aborted) return;
+        if (!isOutage(error)) return this.#fail(error);
+        if (this.#known.revision > revision) pause = this.#options.firstPauseMs;
+        this.#ports.environment.logger.warn({ model: this.#model.name, error, retryInMs: pause }, "the read model lost its store and tries again");
+        await this.#sleep(pause, reading);
+        pause = Math.min(pause * 2, this.#options.maxPauseMs);
+      }
+    }
+  }
+
+  #fail(error: unknown): void {
+    const { logger } = this.#ports.environment;
+    this.#error = isTidemarkError(error)
+      ? error
+      : new ProjectionFailed(`read model ${this.#model.name} stopped: ${error instanceof Error ? error.message : String(error)}`, { cause: error, details: { model: this.#model.name } });
+    this.#run = undefined;
+    logger.error({ model: this.#model.name, error: this.#error }, "the read model stopped");
+    this.#enter("failed");
+  }
+
+  /** Reads and commits until it is stopped (returns) or loses a race (returns). Everything else is thrown. */
+  async #follow(reading: AbortSignal, pages: AbortSignal): Promise<void> {
+    const { store } = this.#ports;
+    this.#base = await this.view.checkpoint();
+    this.#adopt(this.#base);
+    const identity = (await store.identity(reading)).id;
+    await this.#verify(this.#base, identity, reading);
+
+    const subscription = new AbortController();
+    const end = (): void => subscription.abort();
+    reading.addEventListener("abort", end, { once: true });
+    const log = store
+      .subscribe({
+        after: this.#base.position,
+        categories: this.#model.behaviours.map((behaviour) => behaviour.category),
+        pageSize: this.#options.pageSize,
+        signal: subscription.signal,
+      })
+      [Symbol.asyncIterator]();
+    let through: Position = this.#base.position;
+    let next: Promise<IteratorResult<LogPage>> | undefined;
+    try {
+      if (reading.aborted) return;
+      for (;;) {
+        if (next === undefined) {
+          next = log.next();
+          next.catch(() => undefined);
+        }
+        if (!covers(this.#base.position, through) && (await this.#idleSaveDue(next))) {
+          if ((await this.#commit(new Map(), { ...this.#base, store: identity, position: through })) === "lost") return;
+          continue;
+        }
+        const result = await next;
+        next = undefined;
+        if (result.done === true) throw new StoreUnavailable("the subscription ended by itself", { retryable: true });
+        const page = result.value;
+        if (!page.caughtUp) this.#behind = true;
+        if (page.events.length > 0 && (await this.#process(page.events, page.through, identity, pages)) === "lost") return;
+        through = page.through;
+        if (page.caughtUp) {
+          this.#behind = false;
+          this.#enter("live");
+        }
+        if (reading.aborted) break;
+        await this.#letOthersRun();
+      }
+    } catch (error) {
+      if (!reading.aborted || pages.aborted) throw error;
+    } finally {
+      reading.removeEventListener("abort", end);
+      subscription.abort();
+      void Promise.resolve(log.return?.()).catch(() => undefined);
+    }
+    if (reading.aborted && !covers(this.#base.position, through)) {
+      await this.#commit(new Map(), { ...this.#base, store: identity, position: through });
+    }
+  }
+
+  /** A long catch-up over a store that answers at once would otherwise keep timers and sockets waiting. */
+  #letOthersRun(): Promise<void> | undefined {
+    const { clock } = this.#ports.environment;
+    const now = clock.now();
+    if (now - this.#lastTurn < TURN_MS) return undefined;
+    return new Promise((resolve) => {
+      clock.immediate(() => {
+        this.#lastTurn = clock.now();
+        resolve();
+      });
+    });
+  }
+
+  /** F2. */
+  async #verify(checkpoint: SavedCheckpoint, identity: string, signal: AbortSignal): Promise<void> {
+    if (checkpoint.revision === 0) return;
+    const { name } = this.#model;
+    const remedy = `rebuild the read model (app.readModel(${name}).rebuild()), or bring back the log that it was built from`;
+    if (checkpoint.store !== identity) {
+      throw new StoreRewound(`read model ${name} was built from store ${checkpoint.store}, but this is store ${identity}: ${remedy}`, {
+        details: { model: name, expected: checkpoint.store, found: identity },
+      });
+    }
+    const { last } = checkpoint;
+    if (last === undefined) return;
+    const slice = await this.#ports.store.readStream(last.stream, { from: last.version, limit: 1, signal });
+    const found = slice.events[0];
+    const truncated = found === undefined && slice.firstVersion > last.version;
+    if (truncated || (found?.version === last.version && found.id === last.eventId)) return;
+    throw new StoreRewound(`read model ${name} has seen version ${last.version} of ${last.stream}, which the log does not hold any more (it was restored from an older state): ${remedy}`, {
+      details: { model: name, stream: last.stream, version: last.version, eventId: last.eventId },
+    });
+  }
+
+  /** F5: true when the time has come before the next page. */
+  async #idleSaveDue(next: Promise<unknown>): Promise<boolean> {
+    const { clock } = this.#ports.environment;
+    const wait = this.#lastSave + this.#options.idleSaveMs - clock.now();
+    if (wait <= 0) return true;
+    return new Promise((resolve) => {
+      const timer = clock.setTimer(wait, () => resolve(true));
+      const arrived = (): void => {
+        timer.cancel();
+        resolve(false);
+      };
+      next.then(arrived, arrived);
+    });
+  }
+
+  /** F3. */
+  async #process(events: readonly StoredEvent[], through: Position, store: string, signal: AbortSignal): Promise<"committed" | "lost"> {
+    this.#underWay = events.length;
+    this.#oldest = events[0]?.recordedAt ?? 0;
+    try {
+      if (events.length > 1) {
+        try {
+          return await this.#attempt(events, through, store, signal);
+        } catch (error) {
+          if (isOutage(error) || signal.aborted) throw error;
+          this.#ports.environment.logger.warn({ model: this.#model.name, events: events.length, error }, "a page failed and is run again one event at a time");
+        }
+      }
+      for (const [index, event] of events.entries()) {
+        const upTo = index === events.length - 1 ? through : merge(this.#base.position, event.position);
+        if ((await this.#single(event, upTo, store, signal)) === "lost") return "lost";
+      }
+      return "committed";
+    } finally {
+      this.#underWay = 0;
+    }
+  }
+
+  async #single(event: StoredEvent, through: Position, store: string, signal: AbortSignal): Promise<"committed" | "lost"> {
+    let pause = this.#options.firstPauseMs;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#attempt([event], through, store, signal);
+      } catch (cause) {
+        if (isOutage(cause) || signal.aborted) throw cause;
+        const where = { model: this.#model.name, stream: event.stream, version: event.version, eventId: event.id, type: event.type, position: event.position };
+        if (attempt >= this.#options.attempts) {
+          const why = cause instanceof Error ? cause.message : String(cause);
+          throw new ProjectionFailed(`read model ${where.model} failed ${attempt} times at ${event.type}, version ${event.version} of ${event.stream}: ${why}`, { cause, details: where });
+        }
+        this.#ports.environment.logger.warn({ ...where, attempt, error: cause, retryInMs: pause }, "an event failed in the read model and is tried again");
+        await delay(this.#ports.environment.clock, this.#jittered(pause), signal);
+        pause = Math.min(pause * 2, this.#options.maxPauseMs);
+      }
+    }
+  }
+
+  /** F1: runs the pipeline over the events and commits their effect. */
+  async #attempt(events: readonly StoredEvent[], through: Position, store: string, signal: AbortSignal): Promise<"committed" | "lost"> {
+    const { clock, logger } = this.#ports.environment;
+    const decoding = this.#ports.decode(events);
+    const decoded = decoding instanceof Promise ? await decoding : decoding;
+    const changes = await runPage(this.#model, decoded, this.view.reader, {
+      clock,
+      signal,
+      maxRows: this.#options.maxStagedRows,
+      onLateWrite: (error) => logger.error({ model: this.#model.name, error }, "a late write was refused"),
+    });
+    const last = events[events.length - 1] as StoredEvent;
+    const outcome = await this.#commit(changes, {
+      position: through,
+      store,
+      last: { stream: last.stream, version: last.version, eventId: last.id },
+      events: this.#base.events + events.length,
+      recordedAt: last.recordedAt,
+    });
+    if (outcome === "committed") this.#rate.add(events.length);
+    return outcome;
+  }
+
+  async #commit(changes: TableChanges, next: Checkpoint): Promise<"committed" | "lost"> {
+    const { revision } = this.#base;
+    this.#committing = true;
+    try {
+      const outcome = await this.view.commit(changes, next, revision);
+      if (outcome === "committed") {
+        this.#lastSave = this.#ports.environment.clock.now();
+        this.#base = { ...next, revision: revision + 1 };
+        this.#publish(this.#base);
+      }
+      return outcome;
+    } finally {
+      this.#committing = false;
+    }
+  }
+
+  /** F6. */
+  async #standBy(signal: AbortSignal): Promise<void> {
+    this.#ports.lost();
+    this.#publish(await this.view.checkpoint());
+    let pause = this.#options.firstPauseMs;
+    for (;;) {
+      const { revision } = this.#known;
+      await this.#sleep(pause, signal);
+      if (signal.aborted) return;
+      this.#publish(await this.view.checkpoint());
+      if (this.#known.revision === revision) return;
+      pause = Math.min(pause * 2, this.#options.maxPauseMs);
+    }
+  }
+
+  /** Forward only: a slow read never takes back what was committed meanwhile. */
+  #publish(checkpoint: SavedCheckpoint): void {
+    if (checkpoint.revision > this.#known.revision) this.#adopt(checkpoint);
+  }
+
+  #adopt(checkpoint: SavedCheckpoint): void {
+    const moved = checkpoint.revision !== this.#known.revision;
+    this.#known = checkpoint;
+    if (moved) this.#ports.changed();
+  }
+
+  /** Takes over what another process has committed. One read at a time; a call meanwhile is made good by one more. */
+  #refresh(): void {
+    if (this.#committing || this.#refreshing) return;
+    this.#refreshing = true;
+    this.#ports.environment.clock.immediate(() => {
+      this.#refreshing = false;
+      this.view.checkpoint().then(
+        (checkpoint) => this.#publish(checkpoint),
+        () => undefined,
+      );
+    });
+  }
+
+  async #sleep(ms: number, signal: AbortSignal): Promise<void> {
+    await delay(this.#ports.environment.clock, this.#jittered(ms), signal).catch(() => undefined);
+  }
+
+  #jittered(ms: number): number {
+    return ms * (0.5 + this.#ports.environment.random.next());
+  }
+}
+
+/** F4. */
+function isOutage(error: unknown): boolean {
+  return isTidemarkError(error, "StoreUnavailable");
+}

@@ -1,0 +1,396 @@
+/**
+ * Runs one read model: chooses the build that answers queries, has it follow the log, and builds new ones beside it.
+ *
+ * R1 Queries are answered by one build at a time; `checkpoint()` and `reader()` taken in one turn belong to the same build.
+ * R2 The very first build answers from the start. A higher version is built beside the active one and takes over when it has caught up; a lower version
+ *    (a process that still runs older code, or a roll-back) follows and answers from its own build and never takes the place of the active one.
+ * R3 A rebuild is the next build of the same version, made beside live traffic. At the hand-over the old build stops, the new one passes the place where
+ *    the old one stood, and only then it answers: a token that was covered stays covered. Then the old one is dropped.
+ * R4 Another process may have activated or dropped builds: after a lost race, or a read that failed, the builds are looked at again.
+ * R5 Failure of one read model is its own: others go on, and its error is kept and told to those who wait.
+ */
+import { InvalidArgument, isTidemarkError, ReadModelStopped, UnsupportedByStore, type TidemarkError } from "../errors.ts";
+import type { Environment } from "../environment.ts";
+import { jsonCodec, type Codec } from "../store/codec.ts";
+import type { EventStore } from "../store/event-store.ts";
+import { covers, type Position } from "../store/position.ts";
+import { decoderOf } from "./decode.ts";
+import { Follower, type FollowerOptions } from "./follower.ts";
+import type { ReadModel, ReadSide } from "./read-model.ts";
+import { readTable } from "./staged-table.ts";
+import type { BuildKey, SavedCheckpoint, TableReader, ViewStore } from "./view-store.ts";
+
+export interface RunnerPorts {
+  readonly store: EventStore;
+  readonly views: ViewStore;
+  readonly environment: Environment;
+  readonly codec?: Codec;
+}
+
+export type RunnerOptions = FollowerOptions;
+
+export const runnerDefaults: RunnerOptions = Object.freeze({
+  pageSize: 1000,
+  attempts: 5,
+  firstPauseMs: 50,
+  maxPauseMs: 1000,
+  idleSaveMs: 50,
+  stopTimeoutMs: 5000,
+  maxStagedRows: 50_000,
+});
+
+export type RunnerState = "catching-up" | "live" | "paused" | "stopped" | "failed" | "rebuilding";
+
+export interface Progress {
+  readonly state: RunnerState;
+  /** Everything up to here is visible to queries. */
+  readonly position: Position;
+  /** Events handed to the pipeline since the start of the build that answers. */
+  readonly events: number;
+  /** Events read and not yet visible; undefined while their number is unknown (catching up). */
+  readonly lagEvents: number | undefined;
+  /** Age of the newest visible event while there are more; 0 when caught up. */
+  readonly lagMs: number;
+  /** Over the last seconds. */
+  readonly eventsPerSecond: number;
+  readonly error: TidemarkError | undefined;
+}
+
+export interface Runner<V> {
+  readonly model: ReadModel<V>;
+  /** Opens the builds and starts to follow. Errors: those of the view store. */
+  start(): Promise<void>;
+  /** Finishes the page under way within `stopTimeoutMs`, saves the position, stops. Idempotent; for good. */
+  stop(): Promise<void>;
+  /** Stops following after the page under way; queries go on. */
+  pause(): Promise<void>;
+  /** Follows again, also after a failure. */
+  resume(): void;
+  /** Builds the view anew from the start of the log beside the live one; resolves when the new one answers. Errors: ReadModelStopped, ProjectionFailed. */
+  rebuild(): Promise<void>;
+  /** Drops the builds that neither answer nor are being built: older versions. Returns how many. */
+  dropInactive(): Promise<number>;
+  progress(): Progress;
+  /** Of the build that answers. Errors: ReadModelStopped before `start`. */
+  checkpoint(): SavedCheckpoint;
+  /** Of the build that answers. */
+  position(): Position;
+  /** Why waiting makes no sense: failed, paused, stopped; undefined while it follows. */
+  failure(): TidemarkError | undefined;
+  readonly error: TidemarkError | undefined;
+  /** The view of the build that answers. Errors: ReadModelStopped before `start`. */
+  reader(): ReadSide<V>;
+  /** Calls back after each commit and each change of state; returns how to end it. */
+  onAdvance(listener: () => void): () => void;
+}
+
+/** Makes the runner of a read model; nothing happens before `start()`. Errors: UnsupportedByStore, InvalidArgument. */
+export function createRunner<V>(model: ReadModel<V>, ports: RunnerPorts, options: Partial<RunnerOptions> = {}): Runner<V> {
+  const merged = { ...runnerDefaults, ...options };
+  for (const [name, value] of Object.entries(merged)) {
+    if (!Number.isFinite(value) || value < 0 || (value === 0 && name !== "idleSaveMs")) throw new InvalidArgument(`${name} must be a number above 0`, { details: { option: name } });
+  }
+  if (model.needs === "totalOrder" && !ports.store.capabilities.totalOrder) {
+    throw new UnsupportedByStore(`read model ${model.name} needs a total order of all events, which this store does not have`, { details: { capability: "totalOrder", model: model.name } });
+  }
+  return new ModelRunner(model, ports, merged);
+}
+
+class ModelRunner<V> implements Runner<V> {
+  readonly model: ReadModel<V>;
+  readonly #ports: RunnerPorts;
+  readonly #options: RunnerOptions;
+  readonly #decode: ReturnType<typeof decoderOf>;
+  readonly #listeners = new Set<() => void>();
+  /** R1. */
+  #serving: Follower | undefined;
+  /** R2, R3: what is being built beside it. */
+  #building: Follower | undefined;
+  #rebuild: Promise<void> | undefined;
+  #error: TidemarkError | undefined;
+  #paused = false;
+  #stopping: Promise<void> | undefined;
+  #looking: Promise<void> | undefined;
+
+  constructor(model: ReadModel<V>, ports: RunnerPorts, options: RunnerOptions) {
+    this.model = model;
+    this.#ports = ports;
+    this.#options = options;
+    this.#decode = decoderOf(model.behaviours, ports.codec ?? jsonCodec);
+  }
+
+  async start(): Promise<void> {
+    if (this.#serving !== undefined) return;
+    await this.#chooseBuilds();
+    this.#changed();
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= Promise.all([this.#serving?.close(), this.#building?.close()]).then(() => this.#changed());
+    this.#changed();
+    return this.#stopping;
+  }
+
+  async pause(): Promise<void> {
+    this.#paused = true;
+    await Promise.all([this.#serving?.stop(), this.#building?.stop()]);
+    this.#changed();
+  }
+
+  resume(): void {
+    if (this.#stopping !== undefined) return;
+    this.#paused = false;
+    this.#error = undefined;
+    if (this.#serving !== undefined && this.#follows(this.#serving)) this.#serving.start();
+    this.#building?.start();
+    this.#changed();
+  }
+
+  rebuild(): Promise<void> {
+    this.#rebuild ??= this.#runRebuild().finally(() => {
+      this.#rebuild = undefined;
+      this.#changed();
+    });
+    this.#rebuild.catch(() => undefined);
+    return this.#rebuild;
+  }
+
+  async dropInactive(): Promise<number> {
+    let dropped = 0;
+    for (const build of await this.#ports.views.builds(this.model.name)) {
+      if (build.active || isKey(build, this.#serving?.key) || isKey(build, this.#building?.key)) continue;
+      await this.#ports.views.drop(build);
+      dropped++;
+    }
+    return dropped;
+  }
+
+  progress(): Progress {
+    const following = this.#building !== undefined && this.#rebuild === undefined ? this.#building : this.#serving;
+    const { eventsPerSecond, lagEvents, lagMs } = following?.progress() ?? { eventsPerSecond: 0, lagEvents: undefined, lagMs: 0 };
+    return {
+      state: this.#state(),
+      position: this.#serving?.checkpoint.position ?? {},
+      events: this.#serving?.checkpoint.events ?? 0,
+      lagEvents,
+      lagMs,
+      eventsPerSecond: this.#rebuild === undefined ? eventsPerSecond : eventsPerSecond + (this.#building?.progress().eventsPerSecond ?? 0),
+      error: this.error,
+    };
+  }
+
+  checkpoint(): SavedCheckpoint {
+    return this.#answering().checkpoint;
+  }
+
+  position(): Position {
+    return this.#answering().checkpoint.position;
+  }
+
+  get error(): TidemarkError | undefined {
+    return this.#error ?? this.#serving?.error ?? (this.#rebuild === undefined ? this.#building?.error : undefined);
+  }
+
+  failure(): TidemarkError | undefined {
+    const state = this.#state();
+    if (state !== "failed" && state !== "paused" && state !== "stopped") return undefined;
+    const { error } = this;
+    const { name } = this.model;
+    return new ReadModelStopped(`read model ${name} is ${state}${error === undefined ? "" : `: ${error.message}`}`, { details: { model: name, state }, ...(error && { cause: error }) });
+  }
+
+  reader(): ReadSide<V> {
+    const pinned = this.#answering();
+    // R4: only a build that was dropped under the query is looked for again.
+    const read = async <T>(operation: (reader: TableReader) => Promise<T>): Promise<T> => {
+      try {
+        return await operation(pinned.view.reader);
+      } catch (error) {
+        if (this.#stopping !== undefined || isTidemarkError(error, "InvalidArgument")) throw error;
+        await this.#lookAgain().catch(() => undefined);
+        if (this.#serving === undefined || this.#serving === pinned) throw error;
+        return operation(this.#serving.view.reader);
+      }
+    };
+    const reader: TableReader = {
+      get: (key) => read((table) => table.get(key)),
+      find: (where, options) => read((table) => table.find(where, options)),
+      count: (where) => read((table) => table.count(where)),
+      ...(pinned.view.reader.sql && { sql: (text, ...parameters) => read((table) => (table.sql as NonNullable<TableReader["sql"]>)(text, ...parameters)) }),
+    };
+    return readTable(reader) as unknown as ReadSide<V>;
+  }
+
+  onAdvance(listener: () => void): () => void {
+    // An own function, so that the same listener may be given twice.
+    const own = (): void => listener();
+    this.#listeners.add(own);
+    return () => this.#listeners.delete(own);
+  }
+
+  #state(): RunnerState {
+    if (this.#stopping !== undefined || this.#serving === undefined) return "stopped";
+    if (this.error !== undefined) return "failed";
+    if (this.#paused) return "paused";
+    if (this.#rebuild !== undefined) return "rebuilding";
+    return this.#building === undefined && this.#serving.state === "live" ? "live" : "catching-up";
+  }
+
+  #answering(): Follower {
+    if (this.#serving === undefined) throw new ReadModelStopped(`read model ${this.model.name} was not started`, { details: { model: this.model.name } });
+    return this.#serving;
+  }
+
+  /** Builds of other versions are read, never followed: this process does not have their code. */
+  #follows(follower: Follower): boolean {
+    return follower.key.version === this.model.version;
+  }
+
+  /** R2. */
+  async #chooseBuilds(): Promise<void> {
+    const { name: model, version } = this.model;
+    const builds = await this.#ports.views.builds(model);
+    const active = builds.find((build) => build.active);
+    const newest = Math.max(1, ...builds.filter((build) => build.version === version).map((build) => build.build));
+    const own = { model, version, build: active?.version === version ? active.build : newest };
+    if (active !== undefined && active.version < version) {
+      await this.#serve(active);
+      const next = await this.#open(own);
+      this.#building = next;
+      if (this.#stopping !== undefined) return next.close();
+      if (!this.#paused) next.start();
+      void this.#takeOver(next);
+      return;
+    }
+    await this.#serve(own);
+    if (active === undefined) await this.#ports.views.activate(own);
+  }
+
+  async #serve(key: BuildKey): Promise<void> {
+    const follower = await this.#open(key);
+    this.#serving = follower;
+    if (this.#stopping !== undefined) return follower.close();
+    if (this.#follows(follower) && !this.#paused) follower.start();
+  }
+
+  async #open(key: BuildKey): Promise<Follower> {
+    const { model, version, build } = key;
+    const view = await this.#ports.views.open({ model, version, build }, this.model.view.definition);
+    const known = await view.checkpoint();
+    const ports = {
+      store: this.#ports.store,
+      decode: this.#decode,
+      environment: this.#ports.environment,
+      changed: () => this.#changed(),
+      lost: () => void this.#lookAgain().catch((error: unknown) => this.#ports.environment.logger.warn({ model, error }, "the builds of the read model could not be listed")),
+    };
+    return new Follower(this.model, { model, version, build }, view, known, ports, this.#options);
+  }
+
+  /** R2: a new version, once it has caught up. */
+  async #takeOver(next: Follower): Promise<void> {
+    try {
+      await this.#until(next, () => next.state === "live");
+      await this.#swap(next);
+    } catch (error) {
+      if (this.#stopping !== undefined) return;
+      this.#error = next.error ?? (isTidemarkError(error) ? error : new ReadModelStopped(`the new version of read model ${this.model.name} could not take over`, { cause: error }));
+      this.#changed();
+      // Resumed after a failure it may still take over.
+      await this.#until(undefined, () => next.running).catch(() => undefined);
+      if (this.#stopping === undefined && this.#building === next) void this.#takeOver(next);
+    }
+  }
+
+  /** R3. */
+  async #runRebuild(): Promise<void> {
+    const { name: model, version } = this.model;
+    const { views, environment } = this.#ports;
+    const old = this.#answering();
+    if (this.#stopping !== undefined) throw new ReadModelStopped(`read model ${model} is stopped`, { details: { model } });
+    if (this.#building !== undefined) throw new ReadModelStopped(`version ${version} of read model ${model} is being built already`, { details: { model, version } });
+    const builds = await views.builds(model);
+    const next = await this.#open({ model, version, build: Math.max(0, ...builds.filter((build) => build.version === version).map((build) => build.build)) + 1 });
+    this.#building = next;
+    if (!this.#paused) next.start();
+    this.#changed();
+    try {
+      await this.#until(next, () => next.state === "live");
+      await old.stop();
+      const comparable = old.error?.code !== "StoreRewound" && old.checkpoint.store === next.checkpoint.store;
+      await this.#until(next, () => !comparable || covers(next.checkpoint.position, old.checkpoint.position));
+      await this.#swap(next);
+    } catch (error) {
+      if (this.#building === next) this.#building = undefined;
+      await next.close();
+      if (this.#stopping === undefined) {
+        if (!this.#paused && old.error === undefined && this.#serving === old && this.#follows(old)) old.start();
+        await views.drop(next.key).catch((cause: unknown) => environment.logger.warn({ model, error: cause }, "an unfinished build could not be dropped"));
+      }
+      throw next.error ?? error;
+    }
+    for (const build of await views.builds(model)) {
+      if (build.version === version && build.build < next.key.build) await views.drop(build);
+    }
+  }
+
+  /** Resolves when the condition holds; looked at after every change. Rejects when the build fails or the runner stops. */
+  #until(follower: Follower | undefined, condition: () => boolean): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const look = (): void => {
+        if (this.#stopping !== undefined) reject(new ReadModelStopped(`read model ${this.model.name} was stopped`, { details: { model: this.model.name } }));
+        else if (follower?.error !== undefined) reject(follower.error);
+        else if (condition()) resolve();
+        else return;
+        end();
+      };
+      const end = this.onAdvance(look);
+      look();
+    });
+  }
+
+  async #swap(next: Follower): Promise<void> {
+    await this.#ports.views.activate(next.key);
+    const old = this.#serving;
+    this.#serving = next;
+    this.#building = undefined;
+    this.#error = undefined;
+    this.#changed();
+    await old?.close();
+  }
+
+  /** R4. One look at a time. */
+  #lookAgain(): Promise<void> {
+    this.#looking ??= this.#look().finally(() => {
+      this.#looking = undefined;
+    });
+    return this.#looking;
+  }
+
+  async #look(): Promise<void> {
+    const serving = this.#serving;
+    if (serving === undefined || this.#stopping !== undefined || this.#building !== undefined) return;
+    const builds = await this.#ports.views.builds(this.model.name);
+    const active = builds.find((build) => build.active);
+    const mine = builds.some((build) => isKey(build, serving.key));
+    const moved = active !== undefined && active.version === this.model.version && !isKey(active, serving.key);
+    if ((mine && !moved) || this.#serving !== serving || this.#stopping !== undefined || this.#building !== undefined) return;
+    await this.#chooseBuilds();
+    this.#changed();
+    await serving.close();
+  }
+
+  #changed(): void {
+    for (const listener of [...this.#listeners]) {
+      try {
+        listener();
+      } catch (error) {
+        this.#ports.environment.logger.error({ model: this.model.name, error }, "a listener of the read model failed");
+      }
+    }
+  }
+}
+
+function isKey(build: BuildKey, key: BuildKey | undefined): boolean {
+  return key !== undefined && build.version === key.version && build.build === key.build;
+}
