@@ -163,6 +163,23 @@ describe.skipIf(!browserComponent.available)("the page of the orders service", (
     expect(await row(page, id).getAttribute("data-status")).toBe("placed");
   });
 
+  test("keeps an order pending as long as the projection has processed less than what was written", async () => {
+    const page = await openPage();
+    const id = await placeByHand(page, "c-older");
+    await inPhase(page, id, "read");
+    let older = 0;
+    await page.route(`**/orders/${id}`, async (route) => {
+      const response = await route.fetch();
+      older += 1;
+      return route.fulfill({ response, headers: { ...response.headers(), "last-processed-version": "1" } });
+    });
+    await row(page, id).locator("[data-action=approve]").click();
+    await expect.poll(() => older, { timeout: BOUND_MS }).toBeGreaterThan(2);
+    expect(await row(page, id).getAttribute("data-phase")).toBe("pending");
+    await page.unroute(`**/orders/${id}`);
+    await inPhase(page, id, "settled");
+  });
+
   test("pushes an order along to its delivery, with the command that its state allows", async () => {
     const page = await openPage();
     const id = await placeByHand(page, "c-steps");
