@@ -72,7 +72,7 @@ export function createHistory(hooks) {
   }
 
   async function stateAt(version) {
-    if (version < 1) return {};
+    if (version < 1) return undefined;
     if (!states.has(version)) {
       const answer = await api.read(api.historyPath(id, version), { token: true });
       if (!answer.ok) return undefined;
@@ -94,7 +94,7 @@ export function createHistory(hooks) {
     }
     byId("state").dataset.version = String(version);
     byId("state").replaceChildren(
-      ...Object.entries(state).map(([key, value]) => el("div", { class: JSON.stringify(before?.[key]) === JSON.stringify(value) ? undefined : "changed" }, el("dt", {}, named(key)), el("dd", {}, text(key, value)))),
+      ...Object.entries(state).map(([key, value]) => el("div", { class: before === undefined || JSON.stringify(before[key]) === JSON.stringify(value) ? undefined : "changed" }, el("dt", {}, named(key)), el("dd", {}, text(key, value)))),
     );
     announce(`Version ${version}: ${state.status ?? ""}`);
   }
