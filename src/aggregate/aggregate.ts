@@ -21,11 +21,12 @@ export interface Aggregate<N extends string, S, E, C> {
 /** Any aggregate. */
 export type AnyAggregate = Aggregate<string, unknown, unknown, unknown>;
 
-/** A command's types: what the caller passes, what `decide` gets, and the rejections it can answer with. */
-export interface CommandTypes<I, P, R> {
+/** A command's types: what the caller passes, what `decide` gets, the rejections it can answer with, and whether `prepare` stands between. */
+export interface CommandTypes<I, D, R, Q extends boolean = boolean> {
   readonly input: I;
-  readonly decides: P;
+  readonly decides: D;
   readonly rejection: R;
+  readonly prepared: Q;
 }
 
 /** Names that no command may have. */
@@ -41,7 +42,7 @@ export type DecidesOn<K, X, P> = K extends keyof P ? ResultOf<P[K]> : K extends 
 /** The types of all commands, from the functions, schemas and preparations that define them. */
 export type CommandsOf<C, X, P> = {
   readonly [K in keyof C]: C[K] extends (state: never, input: infer I, context: never) => infer R
-    ? CommandTypes<K extends keyof X ? SchemaInput<X[K]> : K extends keyof P ? ParameterOf<P[K]> : I, I, Extract<R, { readonly ok: false }>>
+    ? CommandTypes<K extends keyof X ? SchemaInput<X[K]> : K extends keyof P ? ParameterOf<P[K]> : I, I, Extract<R, { readonly ok: false }>, K extends keyof P ? true : false>
     : never;
 };
 
