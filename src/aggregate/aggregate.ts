@@ -7,7 +7,7 @@ import { compile, type reservedCommandNames, type UntypedDefinition } from "./co
 import type { Context, Decision, EventOf } from "./decision.ts";
 import type { NotJson } from "./json.ts";
 import type { Schema, SchemaInput, SchemaOutput } from "./schema.ts";
-import type { Chained, Upcasters } from "./upcast.ts";
+import type { Chained, TypesOf, Upcasters } from "./upcast.ts";
 
 /** A kind of aggregate: its name (the category of its streams) and, for the compiler only, its types. Made by `aggregate()`. */
 export interface Aggregate<N extends string, S, E, C> {
@@ -68,7 +68,7 @@ export interface Definition<S, E, C, X extends Readonly<Record<string, Schema>>,
   /** For each event type, steps from one schema version of its data to the next. */
   readonly upcasters?: U & Chained<NoInfer<E>, U>;
   /** Old names of event types. */
-  readonly renamed?: Readonly<Record<string, NoInfer<keyof E & string>>>;
+  readonly renamed?: Readonly<Record<string, TypesOf<NoInfer<E>>>>;
 }
 
 /** Defines a kind of aggregate; everything is inferred from the definition. Errors: InvalidArgument, at once, for names and options that are not allowed. */

@@ -4,7 +4,7 @@
 import { DomainCodeFailed, EventUnreadable, InvalidArgument, UnknownCommand, UnknownEventType } from "../errors.ts";
 import type { Behaviour, Decided, DecisionInputs, DomainEvent, PrepareContext, SnapshotPolicy } from "./behaviour.ts";
 import { DecisionContext, type Emission } from "./decision.ts";
-import { FoldFailed, foldInto, settle, type Recipe } from "./fold.ts";
+import { FoldFailed, foldInto, settle, Sharing, type Recipe } from "./fold.ts";
 import { assertJson, problemOf } from "./json.ts";
 import { isThenable, parseWith, schemaOf, validate, type Schema } from "./schema.ts";
 import { renamesOf, stepsOf, upcaster, type Upcasters } from "./upcast.ts";
@@ -42,6 +42,7 @@ export function compile(category: string, definition: UntypedDefinition): Behavi
   const recipes = new Map(Object.entries(definition.events as Readonly<Record<string, unknown>>)) as ReadonlyMap<string, (draft: unknown, data: unknown) => unknown>;
   const schemas = new Map(Object.entries(definition.events).map(([type, recipe]) => [type, schemaOf(recipe)]));
   const eventTypes = [...recipes.keys()];
+  const sharing = new Sharing(eventTypes);
   const steps = stepsOf(category, eventTypes, definition.upcasters);
   const upcast = upcaster(category, steps, renamesOf(category, eventTypes, definition.renamed));
 
@@ -121,16 +122,18 @@ export function compile(category: string, definition: UntypedDefinition): Behavi
 
     evolve(state, events, at) {
       try {
-        return foldInto(state, {
+        const fold = {
           count: events.length,
-          apply(draft, index) {
+          type: (index: number) => (events[index] as DomainEvent).type,
+          apply(draft: unknown, index: number) {
             const event = events[index] as DomainEvent;
             const recipe = recipes.get(event.type);
             if (recipe === undefined) throw new UnknownEventType(event.type);
             const returned = recipe(draft, event.data);
             if (returned !== undefined) throw returnedSomething(returned);
           },
-        });
+        };
+        return foldInto(state, fold, sharing);
       } catch (error) {
         throw located(error, events, at);
       }

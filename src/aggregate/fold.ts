@@ -4,7 +4,9 @@
  * F1 The result equals folding one event per draft, whatever stands in one call: live state, a page of history and a snapshot agree.
  * F2 One draft holds all events of a call. Two things that a shared draft would do otherwise are found and done again in smaller drafts:
  *    a) a recipe writes to what an earlier one put in from its (frozen) event data: it throws, and a new draft starts before that event;
- *    b) one new object stands at two places of the state: a write through one of them would show at both. Then every event gets its own draft.
+ *    b) one object stands at two places of the state: a write through one of them would show at both. Recipes that do so are found by looking at the first
+ *       `SAMPLES` events of each type, which are folded alone, and at the end of each call; from then on the aggregate gets one draft per event, for good.
+ *       (What is left: a recipe that does so only in a rare branch, in one call with a write through one place and the loss of the other.)
  *    Recipes are pure, so running one again is harmless; no event is run more than three times.
  * F3 The result is frozen throughout and plain data: what JSON, and so a snapshot, could not hold is refused.
  * F4 A call that throws leaves the state as it was.
@@ -13,11 +15,45 @@ import { Immer } from "immer";
 
 export type Recipe = (state: never, data: never) => unknown;
 
-/** One event with the recipe that its type has. */
+/** The events of one call. */
 export interface Fold {
   readonly count: number;
+  readonly type: (index: number) => string;
   /** Applies event `index` to a draft; throws when the recipe does, or when it returns something. */
   readonly apply: (draft: unknown, index: number) => void;
+}
+
+/** Events of each type that are looked at for F2b. */
+const SAMPLES = 8;
+/** Objects that one look visits at most: a large state is not walked in full. */
+const LOOK_LIMIT = 2_000;
+
+/** What is known of an aggregate's recipes: whether its events may share a draft (F2b). */
+export class Sharing {
+  allowed = true;
+  readonly #left: Map<string, number>;
+
+  constructor(types: readonly string[]) {
+    this.#left = new Map(types.map((type) => [type, SAMPLES]));
+  }
+
+  /** How many events from `from` on may stand in one draft. */
+  stretch(fold: Fold, from: number): number {
+    if (!this.allowed) return 1;
+    if (this.#left.size === 0) return fold.count - from;
+    let to = from;
+    while (to < fold.count && !this.#left.has(fold.type(to))) to++;
+    return Math.max(1, to - from);
+  }
+
+  /** Looks at the state that an event of this type left, while its samples last. */
+  look(type: string, state: unknown): void {
+    const left = this.#left.get(type);
+    if (left === undefined) return;
+    if (left === 1) this.#left.delete(type);
+    else this.#left.set(type, left - 1);
+    if (standsTwice(state, new Set())) this.allowed = false;
+  }
 }
 
 /** The recipe of event `index` failed. */
@@ -33,23 +69,21 @@ export class FoldFailed extends Error {
 const immer = new Immer({ autoFreeze: false });
 
 /** Folds `fold.count` events into a state. Errors: FoldFailed. */
-export function foldInto(state: unknown, fold: Fold): unknown {
+export function foldInto(state: unknown, fold: Fold, sharing: Sharing): unknown {
   let current = state;
   let from = 0;
   while (from < fold.count) {
-    const draft = immer.createDraft(current as object);
-    const reached = run(draft, fold, from, fold.count);
-    if (reached === fold.count) {
-      const next: unknown = immer.finishDraft(draft);
-      const single = fold.count - from === 1;
-      const problem = settle(next, single ? undefined : new Set());
-      if (problem === undefined) return next;
-      if (single) throw new FoldFailed(from, new TypeError(problem));
-      return oneByOne(current, fold, from, fold.count); // F2b, F3: and the event that is to blame gets named
+    const to = from + sharing.stretch(fold, from);
+    if (to - from === 1) {
+      current = single(current, fold, from);
+      if (sharing.allowed) sharing.look(fold.type(from), current);
+      from = to;
+      continue;
     }
-    if (reached === from) throw new FoldFailed(from, failure);
-    current = reached - from === 1 ? oneByOne(current, fold, from, reached) : segment(current, fold, from, reached); // F2a
-    from = reached;
+    const whole = shared(current, fold, from, to, sharing);
+    if (whole.reached < to) current = shared(current, fold, from, whole.reached, sharing).state; // F2a
+    else current = whole.state;
+    from = whole.reached;
   }
   return current;
 }
@@ -68,26 +102,40 @@ function run(draft: unknown, fold: Fold, from: number, to: number): number {
   return index;
 }
 
-/** Events that are known to run in one draft. */
-function segment(state: unknown, fold: Fold, from: number, to: number): unknown {
+function single(state: unknown, fold: Fold, index: number): unknown {
   const draft = immer.createDraft(state as object);
-  if (run(draft, fold, from, to) === to) {
-    const next: unknown = immer.finishDraft(draft);
-    if (settle(next, new Set()) === undefined) return next;
-  }
-  return oneByOne(state, fold, from, to);
+  if (run(draft, fold, index, index + 1) === index) throw new FoldFailed(index, failure);
+  const next: unknown = immer.finishDraft(draft);
+  const problem = settle(next, undefined);
+  if (problem !== undefined) throw new FoldFailed(index, new TypeError(problem)); // F3
+  return next;
 }
 
-function oneByOne(state: unknown, fold: Fold, from: number, to: number): unknown {
-  let current = state;
-  for (let index = from; index < to; index++) {
-    const draft = immer.createDraft(current as object);
-    if (run(draft, fold, index, index + 1) === index) throw new FoldFailed(index, failure);
-    current = immer.finishDraft(draft);
-    const problem = settle(current, undefined);
-    if (problem !== undefined) throw new FoldFailed(index, new TypeError(problem));
-  }
-  return current;
+/** Several events in one draft; `reached` < `to` when event `reached` threw, and then there is no state. */
+function shared(state: unknown, fold: Fold, from: number, to: number, sharing: Sharing): { readonly reached: number; readonly state: unknown } {
+  if (to - from === 1) return { reached: to, state: single(state, fold, from) };
+  const draft = immer.createDraft(state as object);
+  const reached = run(draft, fold, from, to);
+  if (reached === from) throw new FoldFailed(from, failure);
+  if (reached < to) return { reached, state: undefined };
+  const next: unknown = immer.finishDraft(draft);
+  const problem = settle(next, new Set());
+  if (problem === undefined) return { reached, state: next };
+  if (problem === TWICE) sharing.allowed = false;
+  let current = state; // F2b; F3: folded alone, the event that is to blame gets named
+  for (let index = from; index < to; index++) current = single(current, fold, index);
+  return { reached, state: current };
+}
+
+const TWICE = "one object stands at two places of the state";
+
+function standsTwice(value: unknown, seen: Set<object>): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  if (seen.has(value)) return true;
+  if (seen.size >= LOOK_LIMIT) return false;
+  seen.add(value);
+  for (const key in value) if (standsTwice((value as Record<string, unknown>)[key], seen)) return true;
+  return false;
 }
 
 /**
@@ -96,7 +144,7 @@ function oneByOne(state: unknown, fold: Fold, from: number, to: number): unknown
  */
 export function settle(value: unknown, fresh: Set<object> | undefined): string | undefined {
   if (typeof value !== "object" || value === null) return undefined;
-  if (Object.isFrozen(value)) return fresh?.has(value) === true ? "one object stands at two places of the state" : undefined;
+  if (Object.isFrozen(value)) return fresh?.has(value) === true ? TWICE : undefined;
   const isArray = Array.isArray(value);
   if (!isArray) {
     const prototype: unknown = Object.getPrototypeOf(value);

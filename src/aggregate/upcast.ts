@@ -15,10 +15,22 @@ interface Successors {
 type StepAfter<V, Steps> = V extends keyof Successors ? (Successors[V] extends keyof Steps ? Steps[Successors[V]] : never) : never;
 type Target<D, V, Steps> = [StepAfter<V, Steps>] extends [never] ? Frozen<D> : StepAfter<V, Steps> extends (old: infer Next) => unknown ? Next : never;
 
-/** Holds each step to what the next one takes, and the last one to the event's data type. */
-export type Chained<E, U> = {
-  readonly [K in keyof U]: K extends keyof E ? { readonly [V in keyof U[K]]: (old: never) => Target<E[K], V, U[K]> } : "no event of this aggregate has this type";
-};
+/**
+ * Holds each step to what the next one takes, and the last one to the event's data type.
+ * While the compiler does not know the events yet (it looks at a definition twice) everything passes.
+ */
+export type Chained<E, U> = [keyof E] extends [never]
+  ? unknown
+  : {
+      readonly [K in keyof U]: K extends keyof E
+        ? [unknown] extends [E[K]]
+          ? unknown
+          : { readonly [V in keyof U[K]]: (old: never) => Target<E[K], V, U[K]> }
+        : "no event of this aggregate has this type";
+    };
+
+/** The event types that an old name can lead to. */
+export type TypesOf<E> = [keyof E] extends [never] ? string : keyof E & string;
 
 type Step = (old: unknown) => unknown;
 

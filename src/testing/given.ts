@@ -89,8 +89,9 @@ export function given<A extends AnyAggregate>(kind: A, events: readonly GivenEve
 function thenOf<A, K extends CommandNames<A>>(outcome: GivenOutcome<A>): Then<A, K> {
   const result = {
     outcome,
+    // oxlint-disable-next-line unicorn/no-thenable -- the word of given/when/then; `await` is answered with the outcome
     then(expected: unknown): unknown {
-      if (typeof expected === "function") return void (expected as (value: unknown) => void)(outcome); // `await`
+      if (typeof expected === "function") return (expected as (value: unknown) => unknown)(outcome); // `await`
       const said = outcome.ok ? outcome.events : { rejected: outcome.code, details: outcome.details };
       if (Array.isArray(expected)) assert.deepStrictEqual(said, (expected as DomainEvent[]).map(asStored));
       else assert.deepStrictEqual(outcome.ok || "details" in (expected as object) ? said : { rejected: outcome.code }, expected);

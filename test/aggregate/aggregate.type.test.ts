@@ -21,7 +21,7 @@ type OrderA = typeof Order;
 type AccountA = typeof Account;
 const initial = (): { n: number; tags: string[] } => ({ n: 0, tags: [] });
 /** Definitions that must not compile stand in functions that nobody calls. */
-const neverRun = (..._: (() => unknown)[]): void => undefined;
+const neverRun = (..._functions: (() => unknown)[]): void => undefined;
 
 describe("what is inferred from a definition", () => {
   it("gives the names, states and events their exact types", () => {
@@ -81,12 +81,12 @@ describe("what is inferred from a definition", () => {
   it("infers nothing to any", () => {
     type IsAny<T> = 0 extends 1 & T ? true : false;
     type AnyIn<A extends AnyAggregate> = {
-      [K in CommandNames<A>]: IsAny<InputOf<A, K>> | IsAny<DecisionInputOf<A, K>> | (IsAny<RejectionOf<A, K>> extends true ? true : false);
+      [K in CommandNames<A>]: true extends [IsAny<InputOf<A, K>>, IsAny<DecisionInputOf<A, K>>, IsAny<RejectionOf<A, K>>][number] ? true : false;
     }[CommandNames<A>];
     expectTypeOf<AnyIn<OrderA>>().toEqualTypeOf<false>();
     expectTypeOf<AnyIn<AccountA>>().toEqualTypeOf<false>();
-    expectTypeOf<IsAny<StateOf<OrderA>> | IsAny<EventsOf<OrderA>> | IsAny<EventsOf<OrderA>["data"]> | IsAny<Recorded<OrderA>>>().toEqualTypeOf<false>();
-    expectTypeOf<IsAny<StateOf<AccountA>> | IsAny<EventsOf<AccountA>["data"]>>().toEqualTypeOf<false>();
+    expectTypeOf<[IsAny<StateOf<OrderA>>, IsAny<EventsOf<OrderA>["data"]>, IsAny<Recorded<OrderA>>]>().toEqualTypeOf<[false, false, false]>();
+    expectTypeOf<[IsAny<StateOf<AccountA>>, IsAny<EventsOf<AccountA>["data"]>]>().toEqualTypeOf<[false, false]>();
     aggregate("probe", {
       initial,
       events: {
@@ -241,10 +241,10 @@ describe("what does not compile", () => {
     const fine = aggregate("fine", {
       initial,
       events: {
-        A: (s, _: Placed) => void (s.n = 1),
-        B: (s, _: { a: "x" | 1 | null; b?: boolean; c: readonly [string, number]; d: Record<string, Line[]> }) => void (s.n = 1),
-        C: (s, _: { kind: "a"; n: number } | { kind: "b"; t: string & { readonly brand: "t" } }) => void (s.n = 1),
-        D: (s, _: { any: Json }) => void (s.n = 1),
+        A: (s, _data: Placed) => void (s.n = 1),
+        B: (s, _data: { a: "x" | 1 | null; b?: boolean; c: readonly [string, number]; d: Record<string, Line[]> }) => void (s.n = 1),
+        C: (s, _data: { kind: "a"; n: number } | { kind: "b"; t: string & { readonly brand: "t" } }) => void (s.n = 1),
+        D: (s, _data: { any: Json }) => void (s.n = 1),
         E: (s, data: string) => void s.tags.push(data),
         F: (s) => void (s.n = 1),
       },
@@ -321,6 +321,22 @@ describe("what does not compile", () => {
     const events = { A: (s: { n: number }, d: { n: number; unit: string }) => void (s.n = d.n) };
     const commands = { touch: () => [] };
     neverRun(
+      () =>
+        aggregate("x", {
+          initial,
+          events: { A: (s, d: { n: number; unit: string }) => void (s.n = d.n), B: (s) => void (s.n = 0) },
+          commands: { touch: () => [] },
+          // @ts-expect-error: the same with recipes that are inferred
+          upcasters: { A: { 1: (old: { n: number }) => ({ ...old, unit: 1 }) } },
+        }),
+      () =>
+        aggregate("x", {
+          initial,
+          events: { A: (s, d: { n: number; unit: string }) => void (s.n = d.n), B: (s) => void (s.n = 0) },
+          commands: { go: (_s, _i: void, { emit }) => emit("B") },
+          // @ts-expect-error: and here
+          renamed: { Old: "C" },
+        }),
       () => aggregate("x", { initial: () => ({ n: 0 }), events, commands, upcasters: { A: { 1: (old: { n: number }) => ({ ...old, unit: "cent" }) } } }),
       // @ts-expect-error: the last step does not give the event's data
       () => aggregate("x", { initial: () => ({ n: 0 }), events, commands, upcasters: { A: { 1: (old: { n: number }) => ({ ...old, unit: 1 }) } } }),

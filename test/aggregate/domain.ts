@@ -29,7 +29,7 @@ export const Order = aggregate("order", {
     LineAdded: (order, data: Line) => {
       order.lines.push(data);
     },
-    OrderShipped: (order, _: { carrier: string; at: string; parcel: string }) => {
+    OrderShipped: (order, _data: { carrier: string; at: string; parcel: string }) => {
       order.status = "shipped";
     },
     OrderReset: (order) => {
