@@ -3,7 +3,8 @@
  */
 import type { Draft, Immutable } from "immer";
 import type { Behaviour, PrepareContext, SnapshotPolicy } from "./behaviour.ts";
-import { compile, type reservedCommandNames, type UntypedDefinition } from "./compile.ts";
+import type { reservedCommandNames, UntypedDefinition } from "./check-definition.ts";
+import { compile } from "./compile.ts";
 import type { Context, Decision, EventOf } from "./decision.ts";
 import type { NotJson } from "./json.ts";
 import type { Schema, SchemaInput, SchemaOutput } from "./schema.ts";

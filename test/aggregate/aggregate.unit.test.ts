@@ -130,7 +130,13 @@ describe("emitted data", () => {
     expect(caught?.message.length).toBeLessThan(300);
   });
 
-  it("passes exactly when JSON gives it back unchanged, but for undefined properties and minus zero", () => {
+  it("is refused when it is nested more than 200 levels deep", () => {
+    const nested = (levels: number): unknown => JSON.parse("[".repeat(levels) + "]".repeat(levels));
+    expect(emitting(nested(200)).ok).toBe(true);
+    expect(() => emitting(nested(202))).toThrow(failing("UnserialisableData"));
+  });
+
+  it("passes when JSON gives it back unchanged, but for undefined properties, which are dropped", () => {
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 4 }), (value) => {
         expect(emitting(value)).toEqual({ ok: true, events: [{ type: "A", data: value }] });
@@ -265,6 +271,18 @@ describe("folding events", () => {
     it("when recipes put one part of the state at a second place", () => {
       const domain = shape({ Cross: (s) => { s.last = s.list[0] ?? null; } });
       holds(domain, fc.record({ type: fc.constant("Cross"), data: fc.constant(null) }));
+    });
+
+    it("when one of the two places is written to and the other one lost in the same page", () => {
+      const domain = shape({
+        Fresh: (s) => { const item = { n: 0 }; s.list.push(item); s.last = item; },
+        Forget: (s) => { s.last = null; },
+      });
+      const page = ["Fresh", "BumpLast", "Forget"].map((type): DomainEvent => ({ type, data: null }));
+      const many = Array.from({ length: 20 }, () => page).flat();
+      const single = many.reduce<unknown>((state, e) => domain.evolve(state, [e], at), domain.initial());
+      expect(domain.evolve(domain.initial(), many, at)).toEqual(single);
+      expect(single).toMatchObject({ list: Array.from({ length: 20 }, () => ({ n: 0 })), last: null });
     });
 
     it("when a recipe that did not do so before does it in the middle of a page", () => {
