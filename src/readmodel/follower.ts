@@ -11,6 +11,8 @@
  * F5 A position that moved over events which do not concern this model is saved within `idleSaveMs`, at most once in that time, or with the next page.
  * F6 After a lost race another process is at work: this one stands by until the checkpoint has stood still for a jittered pause.
  * F7 `stop` lets the page under way finish within its bound, then gives it up; nothing of it is left behind either way.
+ *
+ * Longer than most files: it is one algorithm, whose invariants rest on each other.
  */
 import { isTidemarkError, ProjectionFailed, StoreRewound, StoreUnavailable, type TidemarkError } from "../errors.ts";
 import { delay, type Environment } from "../environment.ts";
@@ -85,6 +87,8 @@ export class Follower {
   #behind = true;
   #lastSave = 0;
   #lastTurn = 0;
+  #head: Position | undefined;
+  #headAskedAt = 0;
 
   /** `known`: the checkpoint as it was read when the build was opened. */
   constructor(model: ReadModel<unknown>, key: BuildKey, view: OpenView, known: SavedCheckpoint, ports: FollowerPorts, options: FollowerOptions) {
@@ -120,7 +124,8 @@ export class Follower {
     const { recordedAt } = this.#known;
     const since = this.#behind ? recordedAt : this.#underWay > 0 ? this.#oldest : undefined;
     const lagMs = since === undefined ? 0 : Math.max(0, this.#ports.environment.clock.now() - since);
-    return { eventsPerSecond: this.#rate.perSecond(), lagEvents: this.#behind ? undefined : this.#underWay, lagMs };
+    const ahead = this.#head && Object.entries(this.#head).reduce((sum, [lane, offset]) => sum + Math.max(0, offset - (this.#known.position[lane] ?? 0)), 0);
+    return { eventsPerSecond: this.#rate.perSecond(), lagEvents: this.#behind ? ahead : this.#underWay, lagMs };
   }
 
   /** Starts, or starts again after a failure. */
@@ -141,12 +146,30 @@ export class Follower {
     if (run === undefined) return this.#stopped;
     this.#run = undefined;
     run.reading.abort();
-    const bound = this.#ports.environment.clock.setTimer(this.#options.stopTimeoutMs, () => run.pages.abort(), { keepAlive: true });
-    this.#stopped = run.done.then(() => {
-      bound.cancel();
+    this.#stopped = this.#ended(run).then(() => {
       if (this.#run === undefined && this.#state !== "failed") this.#enter("idle");
     });
     return this.#stopped;
+  }
+
+  /** F7. A view store that never answers is left behind after a second bound. */
+  #ended(run: Run): Promise<void> {
+    const { clock, logger } = this.#ports.environment;
+    return new Promise((resolve) => {
+      const abandon = (): void => {
+        logger.error({ model: this.#model.name }, "the view store did not answer while the read model stopped");
+        resolve();
+      };
+      const giveUp = (): void => {
+        run.pages.abort();
+        bound = clock.setTimer(this.#options.stopTimeoutMs, abandon, { keepAlive: true });
+      };
+      let bound = clock.setTimer(this.#options.stopTimeoutMs, giveUp, { keepAlive: true });
+      void run.done.then(() => {
+        bound.cancel();
+        resolve();
+      });
+    });
   }
 
   /** Stops, and stops watching. */
@@ -226,7 +249,10 @@ export class Follower {
         next = undefined;
         if (result.done === true) throw new StoreUnavailable("the subscription ended by itself", { retryable: true });
         const page = result.value;
-        if (!page.caughtUp) this.#behind = true;
+        if (!page.caughtUp) {
+          this.#behind = true;
+          this.#lookAhead();
+        }
         if (page.events.length > 0 && (await this.#process(page.events, page.through, identity, pages)) === "lost") return;
         through = page.through;
         if (page.caughtUp) {
@@ -246,6 +272,18 @@ export class Follower {
     if (reading.aborted && !covers(this.#base.position, through)) {
       await this.#commit(new Map(), { ...this.#base, store: identity, position: through });
     }
+  }
+
+  /** Learns where the log ends, now and then, so that progress can say how much is left. */
+  #lookAhead(): void {
+    const { store, environment } = this.#ports;
+    const now = environment.clock.now();
+    if (store.head === undefined || now - this.#headAskedAt < 500) return;
+    this.#headAskedAt = now;
+    store.head().then(
+      (head) => (this.#head = head),
+      () => undefined,
+    );
   }
 
   /** A long catch-up over a store that answers at once would otherwise keep timers and sockets waiting. */
@@ -369,6 +407,7 @@ export class Follower {
       const outcome = await this.view.commit(changes, next, revision);
       if (outcome === "committed") {
         this.#lastSave = this.#ports.environment.clock.now();
+        this.#underWay = Math.max(0, this.#underWay - (next.events - this.#base.events));
         this.#base = { ...next, revision: revision + 1 };
         this.#publish(this.#base);
       }

@@ -8,6 +8,8 @@
  *    the old one stood, and only then it answers: a token that was covered stays covered. Then the old one is dropped.
  * R4 Another process may have activated or dropped builds: after a lost race, or a read that failed, the builds are looked at again.
  * R5 Failure of one read model is its own: others go on, and its error is kept and told to those who wait.
+ *
+ * Longer than most files: choosing, building, handing over and telling about it share one small state and are read together.
  */
 import { InvalidArgument, isTidemarkError, ReadModelStopped, UnsupportedByStore, type TidemarkError } from "../errors.ts";
 import type { Environment } from "../environment.ts";
@@ -47,7 +49,7 @@ export interface Progress {
   readonly position: Position;
   /** Events handed to the pipeline since the start of the build that answers. */
   readonly events: number;
-  /** Events read and not yet visible; undefined while their number is unknown (catching up). */
+  /** Events not yet visible, at most (those of other categories are counted while catching up); undefined where the store cannot tell. */
   readonly lagEvents: number | undefined;
   /** Age of the newest visible event while there are more; 0 when caught up. */
   readonly lagMs: number;
@@ -108,6 +110,7 @@ class ModelRunner<V> implements Runner<V> {
   #building: Follower | undefined;
   #rebuild: Promise<void> | undefined;
   #error: TidemarkError | undefined;
+  #starting: Promise<void> | undefined;
   #paused = false;
   #stopping: Promise<void> | undefined;
   #looking: Promise<void> | undefined;
@@ -119,10 +122,15 @@ class ModelRunner<V> implements Runner<V> {
     this.#decode = decoderOf(model.behaviours, ports.codec ?? jsonCodec);
   }
 
-  async start(): Promise<void> {
-    if (this.#serving !== undefined) return;
-    await this.#chooseBuilds();
-    this.#changed();
+  start(): Promise<void> {
+    this.#starting ??= this.#chooseBuilds().then(
+      () => this.#changed(),
+      (error: unknown) => {
+        this.#starting = undefined;
+        throw error;
+      },
+    );
+    return this.#starting;
   }
 
   stop(): Promise<void> {
@@ -287,10 +295,11 @@ class ModelRunner<V> implements Runner<V> {
     return new Follower(this.model, { model, version, build }, view, known, ports, this.#options);
   }
 
-  /** R2: a new version, once it has caught up. */
+  /** R2: a new version, once it has caught up and passed the place of the old one, which another process may still move. */
   async #takeOver(next: Follower): Promise<void> {
+    const old = this.#answering();
     try {
-      await this.#until(next, () => next.state === "live");
+      await this.#until(next, () => next.state === "live" && hasPassed(next, old));
       await this.#swap(next);
     } catch (error) {
       if (this.#stopping !== undefined) return;
@@ -317,8 +326,7 @@ class ModelRunner<V> implements Runner<V> {
     try {
       await this.#until(next, () => next.state === "live");
       await old.stop();
-      const comparable = old.error?.code !== "StoreRewound" && old.checkpoint.store === next.checkpoint.store;
-      await this.#until(next, () => !comparable || covers(next.checkpoint.position, old.checkpoint.position));
+      await this.#until(next, () => hasPassed(next, old));
       await this.#swap(next);
     } catch (error) {
       if (this.#building === next) this.#building = undefined;
@@ -350,7 +358,8 @@ class ModelRunner<V> implements Runner<V> {
   }
 
   async #swap(next: Follower): Promise<void> {
-    await this.#ports.views.activate(next.key);
+    const builds = await this.#ports.views.builds(this.model.name);
+    if (!builds.some((build) => build.active && build.version > next.key.version)) await this.#ports.views.activate(next.key);
     const old = this.#serving;
     this.#serving = next;
     this.#building = undefined;
@@ -381,7 +390,7 @@ class ModelRunner<V> implements Runner<V> {
   }
 
   #changed(): void {
-    for (const listener of [...this.#listeners]) {
+    for (const listener of Array.from(this.#listeners)) {
       try {
         listener();
       } catch (error) {
@@ -389,6 +398,12 @@ class ModelRunner<V> implements Runner<V> {
       }
     }
   }
+}
+
+/** Whether what `old` answered is answered by `next`; nothing can be said of another log. */
+function hasPassed(next: Follower, old: Follower): boolean {
+  const comparable = old.error?.code !== "StoreRewound" && old.checkpoint.store === next.checkpoint.store;
+  return !comparable || covers(next.checkpoint.position, old.checkpoint.position);
 }
 
 function isKey(build: BuildKey, key: BuildKey | undefined): boolean {

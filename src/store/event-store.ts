@@ -166,6 +166,9 @@ export interface EventStore {
    */
   subscribe(options?: ReadLogOptions): AsyncIterable<LogPage>;
 
+  /** Where the log ends; only where it is cheap to tell and offsets count events. Progress uses it to say how much is left. */
+  head?(signal?: AbortSignal): Promise<Position>;
+
   /** Idempotent. Appends under way are answered; iterators end with StoreClosed. */
   close(): Promise<void>;
 }

@@ -8,10 +8,10 @@ import { comparator, matches, parseWhere } from "../readmodel/where.ts";
 export interface OpenedViews {
   readonly views: ViewStore;
   /** A second instance on the same data, as another process would have it. */
-  another(): Promise<ViewStore>;
+  readonly another: () => Promise<ViewStore>;
   /** Closes and opens again; absent where views do not outlive their process. */
-  reopen?(): Promise<ViewStore>;
-  dispose(): Promise<void>;
+  readonly reopen?: () => Promise<ViewStore>;
+  readonly dispose: () => Promise<void>;
 }
 
 export interface ViewStoreHarness {

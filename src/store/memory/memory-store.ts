@@ -21,7 +21,7 @@ import type {
   StoreIdentity,
   StreamSlice,
 } from "../event-store.ts";
-import { offsetOf } from "../position.ts";
+import { at, offsetOf } from "../position.ts";
 import type { Position } from "../position.ts";
 import { refuseClosed, validateBatch } from "../validate-append.ts";
 import { throwIfAborted, validateLogRead, validateStreamRead } from "../validate-read.ts";
@@ -98,6 +98,11 @@ class MemoryStore implements EventStore {
     const events = all.slice(first - 1, first - 1 + limit);
     const next = first + events.length;
     return { events, version, firstVersion: 1, next: next <= version ? next : undefined };
+  }
+
+  async head(): Promise<Position> {
+    this.#assertOpen();
+    return at(this.#log.events.length);
   }
 
   readAll(options: ReadLogOptions = {}): AsyncIterable<LogPage> {

@@ -63,7 +63,7 @@ class Build {
   }
 
   notify(): void {
-    for (const listener of [...this.listeners]) listener();
+    for (const listener of Array.from(this.listeners)) listener();
   }
 
   #index(key: RowKey, row: Row): void {
@@ -192,7 +192,7 @@ export function memoryViews(options: { readonly data?: MemoryViewData } = {}): V
     },
     async close() {
       closed = true;
-      for (const stop of [...unwatch]) stop();
+      for (const stop of Array.from(unwatch)) stop();
     },
   };
 }
