@@ -1,0 +1,71 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import type { Append, ExpectedVersion } from "../../../src/store/event-store.ts";
+
+/** A folder of its own for one test; `dispose` removes it. */
+export function folder(): { readonly path: (name: string) => string; dispose(): void } {
+  const root = mkdtempSync(join(tmpdir(), "tidemark-sqlite-"));
+  return { path: (name) => join(root, name), dispose: () => rmSync(root, { recursive: true, force: true }) };
+}
+
+/** An append of events with the given ids. */
+export function appendOf(stream: string, expected: ExpectedVersion, ids: readonly string[], data = "{}"): Append {
+  const events = ids.map((id) => ({ id, type: "Happened", data, metadata: { correlationId: id, causationId: id, commandId: id }, recordedAt: 1_700_000_000_000 }));
+  return { stream, expected, events };
+}
+
+/** Resolves when the condition holds; looked at every few milliseconds, for at most `withinMs`. */
+export async function until(condition: () => boolean | Promise<boolean>, what: string, withinMs = 5000): Promise<void> {
+  const deadline = performance.now() + withinMs;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`${what} did not happen within ${withinMs} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+export interface Child {
+  readonly process: ChildProcess;
+  /** Whole lines that it printed; a line that the kill cut off is not among them. */
+  readonly lines: string[];
+  /** Calls back for each line. */
+  onLine: (line: string) => void;
+  readonly exited: Promise<number | null>;
+  send(line: string): void;
+}
+
+/** Starts a script of this folder in a process of its own. */
+export function start(script: string, ...args: readonly string[]): Child {
+  const process_ = spawn(process.execPath, [join(import.meta.dirname, script), ...args], { stdio: ["pipe", "pipe", "inherit"] });
+  const exited = new Promise<number | null>((resolve) => process_.once("close", resolve));
+  const child: Child = { process: process_, lines: [], onLine: () => undefined, exited, send: (line) => void process_.stdin.write(`${line}\n`) };
+  process_.stdin.on("error", () => undefined);
+  let rest = "";
+  process_.stdout.setEncoding("utf8").on("data", (chunk: string) => {
+    const parts = (rest + chunk).split("\n");
+    rest = parts.pop() ?? "";
+    for (const line of parts) {
+      child.lines.push(line);
+      child.onLine(line);
+    }
+  });
+  return child;
+}
+
+/** For the scripts: answers to a line of the parent. */
+export function onCommand(handle: (line: string) => void): void {
+  createInterface({ input: process.stdin }).on("line", handle);
+}
+
+/** Small, seeded. */
+export function randomFrom(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
