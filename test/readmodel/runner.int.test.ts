@@ -1,4 +1,4 @@
-import { concatMap, defer, EMPTY, mergeMap, tap } from "rxjs";
+import { concatMap, defer, EMPTY, finalize, mergeMap, tap } from "rxjs";
 import { describe, expect, it } from "vitest";
 import { StoreUnavailable } from "../../src/errors.ts";
 import { ofType } from "../../src/readmodel/operators.ts";
@@ -18,7 +18,7 @@ interface Count {
 }
 
 /** Counts events for each order: what is applied twice or never shows. */
-function counting(options: { version?: number; by?: string; name?: string; before?: (id: string) => void } = {}): ReadModel<Table<Count>> {
+function counting(options: { version?: number; by?: string; name?: string; before?: (id: string) => void; gate?: (id: string) => Promise<void> } = {}): ReadModel<Table<Count>> {
   return readModel(options.name ?? "counts", {
     from: [Order],
     view: table<Count>("counts", { key: "id" }),
@@ -28,11 +28,25 @@ function counting(options: { version?: number; by?: string; name?: string; befor
         concatMap((event) =>
           defer(() => {
             options.before?.(event.id);
-            return view.update(event.id, (row) => ({ id: event.id, n: (row?.n ?? 0) + 1, ...(options.by !== undefined && { by: options.by }) }));
+            const write = (): Promise<unknown> => view.update(event.id, (row) => ({ id: event.id, n: (row?.n ?? 0) + 1, ...(options.by !== undefined && { by: options.by }) }));
+            return options.gate === undefined ? write() : options.gate(event.id).then(write);
           }),
         ),
       ),
   });
+}
+
+/** Lets the first run over an order pass (the build that is there), and holds the second (the one that is made) until it is opened. */
+function gatesFor(ids: readonly string[]) {
+  const gates = new Map(ids.map((id) => [id, { runs: 0, ...Promise.withResolvers<void>() }]));
+  return {
+    async pass(this: void, id: string): Promise<void> {
+      const gate = gates.get(id);
+      if (gate !== undefined && ++gate.runs === 2) await gate.promise;
+    },
+    waiting: (id: string): boolean => gates.get(id)?.runs === 2,
+    open: (id: string): void => gates.get(id)?.resolve(),
+  };
 }
 
 const total = (rows: readonly Count[]): number => rows.reduce((sum, row) => sum + row.n, 0);
@@ -193,6 +207,21 @@ describe("the checkpoint", () => {
     await second.stop();
   });
 
+  it("of another store is refused even where both hold the same events", async () => {
+    const views = memoryViews();
+    const store = memoryStore();
+    const first = runnerOf(counting(), { store, views });
+    await first.start();
+    await reached(first, await placed(store, "a"));
+    await first.stop();
+    const copy = patched(store, { identity: async () => ({ id: "the-copy-of-a-log" }) });
+    const second = runnerOf(counting(), { store: copy, views });
+    await second.start();
+    await failed(second);
+    expect(second.error).toMatchObject({ code: "StoreRewound", details: { found: "the-copy-of-a-log" } });
+    await second.stop();
+  });
+
   it("is refused when the log does not hold its last event any more, whatever its positions say", async () => {
     const views = memoryViews();
     const store = memoryStore();
@@ -236,6 +265,31 @@ describe("exactly once", () => {
     expect(await second.reader().get("last")).toEqual({ id: "last", n: 1 });
     expect(second.checkpoint().events).toBe(301);
     await second.stop();
+  });
+
+  it("two processes do not both run every page: the one that lost stands by", async () => {
+    const log = memoryLog();
+    const data = memoryViewData();
+    const writer = memoryStore({ log });
+    const outcomes: string[] = [];
+    const runners = [1, 2].map(() => {
+      const views = committing(memoryViews({ data }), async (view, ...args) => {
+        const outcome = await view.commit(...args);
+        outcomes.push(outcome);
+        return outcome;
+      });
+      return runnerOf(counting(), { store: memoryStore({ log }), views, options: { firstPauseMs: 50, maxPauseMs: 1000 } });
+    });
+    await Promise.all(runners.map((runner) => runner.start()));
+    let position = {};
+    for (let i = 0; i < 200; i++) {
+      position = await placed(writer, "a");
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await Promise.all(runners.map((runner) => reached(runner, position)));
+    await Promise.all(runners.map((runner) => runner.stop()));
+    expect(outcomes.filter((outcome) => outcome === "committed").length).toBeGreaterThan(100);
+    expect(outcomes.filter((outcome) => outcome === "lost").length).toBeLessThan(30);
   });
 
   it("a process that dies between or within pages is followed by one that goes on where it stood", async () => {
@@ -376,7 +430,7 @@ describe("exactly once", () => {
     await eventually(() => waiting);
     const second = runnerOf(counting(), { store: memoryStore({ log }), views: memoryViews({ data }) });
     await second.start();
-    let position = await placed(store, "a");
+    let position = await placed(store, "b");
     await reached(second, position);
     await second.stop();
     // The first hears of the foreign commit before it ends its own page.
@@ -384,7 +438,7 @@ describe("exactly once", () => {
     release();
     position = await placed(store, "a");
     await reached(first, position);
-    expect(await first.reader().find()).toEqual([{ id: "a", n: 3 }]);
+    expect(await first.reader().find()).toEqual([{ id: "a", n: 2 }, { id: "b", n: 1 }]);
     await first.stop();
   });
 });
@@ -487,16 +541,19 @@ describe("pause, resume and stop", () => {
   it("stop() gives a page up that takes longer than its bound, and nothing of it stays", async () => {
     const store = memoryStore();
     let begun = false;
+    let unsubscribed = false;
     const model = readModel("slow", {
       from: [Order],
       view: table<Count>("slow", { key: "id" }),
-      project: (events$, { view }) => events$.pipe(concatMap((event) => view.upsert({ id: event.id, n: 1 })), tap(() => (begun = true)), concatMap(() => new Promise(() => undefined))),
+      project: (events$, { view }) =>
+        events$.pipe(concatMap((event) => view.upsert({ id: event.id, n: 1 })), tap(() => (begun = true)), concatMap(() => new Promise(() => undefined)), finalize(() => (unsubscribed = true))),
     });
     const runner = runnerOf(model, { store, options: { stopTimeoutMs: 5 } });
     await runner.start();
     await placed(store, "a");
     await eventually(() => begun);
     await runner.stop();
+    expect(unsubscribed).toBe(true);
     expect(await runner.reader().count()).toBe(0);
     expect(runner.checkpoint().events).toBe(0);
   });
@@ -583,6 +640,28 @@ describe("rebuild", () => {
     expect(new Set(rows.map((row) => row.by))).toEqual(new Set(["second"]));
     expect(await views.builds("counts")).toEqual([{ model: "counts", version: 1, build: 2, active: true }]);
     expect(runner.progress().state).toBe("live");
+    await runner.stop();
+  });
+
+  it("does not answer before it has passed what the old build has answered", async () => {
+    const store = memoryStore();
+    const gates = gatesFor(["a", "b"]);
+    const runner = runnerOf(counting({ gate: gates.pass }), { store });
+    await runner.start();
+    await reached(runner, await placed(store, "a"));
+    const rebuilt = runner.rebuild();
+    // The new build holds the first order when the old one takes the second.
+    await eventually(() => gates.waiting("a"));
+    await reached(runner, await placed(store, "b"));
+    gates.open("a");
+    await eventually(() => gates.waiting("b"));
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+    expect(runner.position()).toEqual({ log: 2 });
+    expect(runner.progress().state).toBe("rebuilding");
+    gates.open("b");
+    await rebuilt;
+    expect(runner.position()).toEqual({ log: 2 });
+    expect(await runner.reader().count()).toBe(2);
     await runner.stop();
   });
 
@@ -685,21 +764,25 @@ describe("a new version", () => {
   });
 
   it("does not take over before it has passed what the old one has answered", async () => {
-    const log = memoryLog();
-    const store = memoryStore({ log });
+    const store = memoryStore();
     const views = memoryViews();
-    const old = runnerOf(counting({ by: "old" }), { store: memoryStore({ log }), views });
+    const gates = gatesFor(["a", "b"]);
+    const old = runnerOf(counting({ by: "old", gate: gates.pass }), { store, views });
     await old.start();
-    const runner = runnerOf(counting({ version: 2, by: "new" }), { store, views, options: { pageSize: 1 } });
+    await reached(old, await placed(store, "a"));
+    const runner = runnerOf(counting({ version: 2, by: "new", gate: gates.pass }), { store, views });
     await runner.start();
-    let covered: { log?: number } = {};
-    for (let i = 0; i < 50; i++) {
-      const position = await placed(store, "a");
-      await reached(old, position);
-      expect(runner.position()["log"] ?? 0).toBeGreaterThanOrEqual(covered.log ?? 0);
-      covered = runner.position();
-    }
+    await eventually(() => gates.waiting("a"));
+    await reached(old, await placed(store, "b"));
+    await reached(runner, { log: 2 });
+    gates.open("a");
+    await eventually(() => gates.waiting("b"));
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+    expect(runner.position()).toEqual({ log: 2 });
+    expect((await runner.reader().get("b"))?.by).toBe("old");
+    gates.open("b");
     await advancedUntil(runner, () => runner.progress().state === "live");
+    expect((await runner.reader().get("b"))?.by).toBe("new");
     await Promise.all([old.stop(), runner.stop()]);
   });
 
