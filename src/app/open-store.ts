@@ -1,0 +1,129 @@
+/**
+ * A store named by a URL. The backend is loaded when its scheme is asked for, so that nobody installs the clients of the others:
+ * the one place of the core that knows backends.
+ */
+import type { Environment } from "../environment.ts";
+import { InvalidArgument, MissingClient, UnknownScheme } from "../errors.ts";
+import type { ViewStore } from "../readmodel/view-store.ts";
+import type { Backend } from "../store/backend.ts";
+
+export interface OpenStoreOptions {
+  readonly environment?: Partial<Environment>;
+}
+
+/** A URL taken apart; parameters are checked against those that the scheme knows. */
+interface StoreUrl {
+  readonly scheme: string;
+  readonly target: string;
+  readonly parameters: ReadonlyMap<string, string>;
+}
+
+interface Scheme {
+  readonly parameters: readonly string[];
+  readonly open: (url: StoreUrl, options: OpenStoreOptions) => Promise<Backend>;
+  readonly openViews: (url: StoreUrl, options: OpenStoreOptions) => Promise<ViewStore>;
+}
+
+const loadMemory = () => import("../store/memory/index.ts");
+const loadSqlite = () => loadClient("node:sqlite", "use Node.js 22.13 or newer, where it is built in", () => import("../store/sqlite/index.ts"));
+
+const SCHEMES = new Map<string, Scheme>([
+  [
+    "memory",
+    {
+      parameters: [],
+      async open(url) {
+        assertNothingMore(url);
+        return (await loadMemory()).memoryBackend();
+      },
+      async openViews(url) {
+        assertNothingMore(url);
+        return (await loadMemory()).memoryViews();
+      },
+    },
+  ],
+  [
+    "sqlite",
+    {
+      parameters: ["synchronous"],
+      async open(url, options) {
+        const file = fileOf(url);
+        const synchronous = url.parameters.get("synchronous");
+        if (synchronous !== undefined && synchronous !== "full" && synchronous !== "normal") {
+          throw new InvalidArgument("the parameter synchronous of a sqlite: URL is full or normal", { details: { synchronous } });
+        }
+        return (await loadSqlite()).sqliteBackend({ file, ...options, ...(synchronous === undefined ? {} : { synchronous }) });
+      },
+      async openViews(url, options) {
+        if (url.parameters.size > 0) throw new InvalidArgument("the sqlite: URL of views takes no parameters");
+        const file = fileOf(url);
+        return (await loadSqlite()).sqliteViews({ file, ...options });
+      },
+    },
+  ],
+]);
+
+/**
+ * Opens the store that a URL names: `memory:`, `sqlite:orders.db`, `sqlite:/data/orders.db?synchronous=normal`. What is special in a file's name is percent-encoded.
+ * Errors: UnknownScheme, InvalidArgument, MissingClient, and those of the backend.
+ */
+export async function openStore(url: string, options: OpenStoreOptions = {}): Promise<Backend> {
+  const { scheme, parsed } = parse(url);
+  return scheme.open(parsed, options);
+}
+
+/** Opens the views that a URL names, without an event store: `memory:`, `sqlite:views.db`. Errors: as openStore. */
+export async function openViews(url: string, options: OpenStoreOptions = {}): Promise<ViewStore> {
+  const { scheme, parsed } = parse(url);
+  return scheme.openViews(parsed, options);
+}
+
+/** Loads a backend; an error that says its client is not there becomes MissingClient with `remedy`, every other one stands. */
+export async function loadClient<T>(client: string, remedy: string, load: () => Promise<T>): Promise<T> {
+  try {
+    return await load();
+  } catch (cause) {
+    const { code, message } = cause as { code?: unknown; message?: unknown };
+    const missing = code === "ERR_MODULE_NOT_FOUND" || code === "ERR_UNKNOWN_BUILTIN_MODULE";
+    if (!missing || !String(message).includes(client)) throw cause;
+    throw new MissingClient(`this store needs ${client}, which is not installed: ${remedy}`, { cause, details: { client } });
+  }
+}
+
+/** Messages name the scheme and the parameter alone: the rest of a URL may hold a password. */
+function parse(url: string): { scheme: Scheme; parsed: StoreUrl } {
+  // One letter before the colon is a drive, not a scheme.
+  const match = /^([A-Za-z][A-Za-z0-9+.-]+):([^?]*)(?:\?(.*))?$/s.exec(typeof url === "string" ? url : "");
+  const known = [...SCHEMES.keys()].map((name) => `${name}:`).join(", ");
+  if (match === null) throw new InvalidArgument(`a store is named by a URL with a scheme (${known}); for a file write sqlite:orders.db`);
+  const name = (match[1] as string).toLowerCase();
+  const scheme = SCHEMES.get(name);
+  if (scheme === undefined) throw new UnknownScheme(`no store is known for the scheme ${name}:, only for ${known}`, { details: { scheme: name, known: [...SCHEMES.keys()] } });
+  const parameters = new Map<string, string>();
+  for (const [parameter, value] of new URLSearchParams(match[3] ?? "")) {
+    if (!scheme.parameters.includes(parameter) || parameters.has(parameter)) {
+      const allowed = scheme.parameters.length === 0 ? "none" : scheme.parameters.join(", ");
+      throw new InvalidArgument(`the parameter ${JSON.stringify(parameter)} of a ${name}: URL is not known or given twice; known: ${allowed}`, { details: { parameter } });
+    }
+    parameters.set(parameter, value);
+  }
+  return { scheme, parsed: { scheme: name, target: match[2] as string, parameters } };
+}
+
+function assertNothingMore(url: StoreUrl): void {
+  if (url.target !== "" && url.target !== "//") throw new InvalidArgument(`a ${url.scheme}: URL has nothing after the colon`);
+}
+
+/** `orders.db`, `./data/x.db`, `/abs/x.db` or `///abs/x.db`. */
+function fileOf(url: StoreUrl): string {
+  let file: string;
+  try {
+    file = decodeURIComponent(url.target.replace(/^\/\/(?=\/)/, ""));
+  } catch (cause) {
+    throw new InvalidArgument(`the file name of a ${url.scheme}: URL is not well percent-encoded`, { cause });
+  }
+  if (file === "" || file === ":memory:" || file.startsWith("//") || file.includes("\0")) {
+    throw new InvalidArgument(`a ${url.scheme}: URL names a file: ${url.scheme}:orders.db or ${url.scheme}:/data/orders.db (for a store without a file use memory:)`);
+  }
+  return file;
+}
