@@ -194,9 +194,10 @@ export class Follower {
         if (!reading.aborted) await this.#standBy(reading);
       } catch (error) {
         if (reading.aborted) return;
-        if (!isOutage(error)) return this.#fail(error);
+        if (this.#isGone(error)) this.#ports.lost();
+        else if (!isOutage(error)) return this.#fail(error);
         if (this.#known.revision > revision) pause = this.#options.firstPauseMs;
-        this.#ports.environment.logger.warn({ model: this.#model.name, error, retryInMs: pause }, "the read model lost its store and tries again");
+        this.#ports.environment.logger.warn({ model: this.#model.name, error, retryInMs: pause }, "the read model lost its store or its build and tries again");
         await this.#sleep(pause, reading);
         pause = Math.min(pause * 2, this.#options.maxPauseMs);
       }
@@ -344,7 +345,7 @@ export class Follower {
         try {
           return await this.#attempt(events, through, store, signal);
         } catch (error) {
-          if (isOutage(error) || signal.aborted) throw error;
+          if (this.#isOthers(error) || signal.aborted) throw error;
           this.#ports.environment.logger.warn({ model: this.#model.name, events: events.length, error }, "a page failed and is run again one event at a time");
         }
       }
@@ -364,7 +365,7 @@ export class Follower {
       try {
         return await this.#attempt([event], through, store, signal);
       } catch (cause) {
-        if (isOutage(cause) || signal.aborted) throw cause;
+        if (this.#isOthers(cause) || signal.aborted) throw cause;
         const where = { model: this.#model.name, stream: event.stream, version: event.version, eventId: event.id, type: event.type, position: event.position };
         if (attempt >= this.#options.attempts) {
           const why = cause instanceof Error ? cause.message : String(cause);
@@ -458,6 +459,16 @@ export class Follower {
 
   async #sleep(ms: number, signal: AbortSignal): Promise<void> {
     await delay(this.#ports.environment.clock, this.#jittered(ms), signal).catch(() => undefined);
+  }
+
+  /** This build was dropped by another process: whoever owns this follower looks for the one that took its place. */
+  #isGone(error: unknown): boolean {
+    return isTidemarkError(error, "ReadModelStopped") && error.details["model"] === this.key.model && error.details["build"] === this.key.build;
+  }
+
+  /** Not the fault of the events. */
+  #isOthers(error: unknown): boolean {
+    return isOutage(error) || this.#isGone(error);
   }
 
   #jittered(ms: number): number {

@@ -87,7 +87,7 @@ export interface ViewStore {
   open(key: BuildKey, table: TableDefinition): Promise<OpenView>;
   /** From now on this build answers; atomic, in all processes. */
   activate(key: BuildKey): Promise<void>;
-  /** Forgets a build: rows and checkpoint. */
+  /** Forgets a build: rows and checkpoint. Idempotent; views of it that are still open find their commits `lost` and their reads rejected with ReadModelStopped. */
   drop(key: BuildKey): Promise<void>;
   close(): Promise<void>;
 }

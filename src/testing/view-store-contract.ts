@@ -291,7 +291,9 @@ export const viewStoreCases: readonly ViewStoreCase[] = [
     assert.deepEqual(await views.builds(KEY.model), []);
     for (const gone of [view, elsewhere]) {
       assert.equal(await gone.commit(changes({ id: "2" }), checkpoint(2), 1), "lost");
-      await assert.rejects(gone.reader.find({}, {}));
+      await assert.rejects(gone.reader.find({}, {}), { code: "ReadModelStopped" });
+      await assert.rejects(gone.reader.get("1"), { code: "ReadModelStopped" });
+      await assert.rejects(gone.checkpoint(), { code: "ReadModelStopped" });
     }
     const again = await views.open(KEY, TABLE);
     assert.equal((await again.checkpoint()).revision, 0);

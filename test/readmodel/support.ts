@@ -11,13 +11,13 @@ import { memoryViews } from "../../src/store/memory/memory-views.ts";
 export const Order = aggregate("order", {
   initial: () => ({ status: "new" }),
   events: {
-    Placed: (order, _: { customer: string; total: number }) => {
+    Placed: (order, _data: { customer: string; total: number }) => {
       order.status = "placed";
     },
-    Shipped: (order, _: { carrier: string }) => {
+    Shipped: (order, _data: { carrier: string }) => {
       order.status = "shipped";
     },
-    Cancelled: (order, _: { reason: string }) => {
+    Cancelled: (order, _data: { reason: string }) => {
       order.status = "cancelled";
     },
   },

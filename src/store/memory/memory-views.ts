@@ -132,7 +132,7 @@ export function memoryViews(options: { readonly data?: MemoryViewData } = {}): V
     return {
       reader: readerOf(build),
       async checkpoint() {
-        assertOpen();
+        assertUsable(build);
         return build.checkpoint;
       },
       async commit(changes, next, onRevision) {
