@@ -155,6 +155,17 @@ describe("the window of command ids", () => {
     expect([window.size, window.bytes]).toEqual([0, 0]);
   });
 
+  it("W4 finds both places, newest first, where one id stands twice in a stream", () => {
+    const window = new CommandWindow();
+    window.add("c", 1, 2, 1);
+    window.observe(2);
+    window.add("c", 4, 1, 3);
+    expect(window.find("c")).toEqual([
+      { version: 4, count: 1 },
+      { version: 1, count: 2 },
+    ]);
+  });
+
   it("holds versions beyond 32 bits and refuses what it cannot hold", () => {
     const window = new CommandWindow();
     window.add("far", 2 ** 33 - 1, 2 ** 20 - 1, 1);
