@@ -63,11 +63,19 @@ export class LogWriter {
   /** Outcomes in the order of the appends. Errors: of SQLite (nothing was written), CommitFailed. */
   write(appends: readonly PreparedAppend[]): AppendOutcome[] {
     try {
+      return this.#commit(appends);
+    } catch (error) {
+      // A2.
+      if (sqliteCode(error) === SQLITE.CONSTRAINT) return this.#commit(appends);
+      throw error;
+    }
+  }
+
+  #commit(appends: readonly PreparedAppend[]): AppendOutcome[] {
+    try {
       return this.#file.transaction(() => this.#batch(appends));
     } catch (error) {
       this.#forget();
-      // A2.
-      if (sqliteCode(error) === SQLITE.CONSTRAINT) return this.#file.transaction(() => this.#batch(appends));
       throw error;
     }
   }

@@ -69,3 +69,12 @@ export function randomFrom(seed: number): () => number {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
   };
 }
+
+/** The streams that the children write. */
+export const STREAMS = ["order-1", "order-2", "order-3", "cart-1", "cart-2"] as const;
+
+/** The view that the children write. */
+export const COUNTERS = {
+  key: { model: "counters", version: 1, build: 1 },
+  table: { kind: "table", name: "counters", key: "key", indexes: ["count"], columns: [] },
+} as const;
