@@ -1,0 +1,219 @@
+/**
+ * What users hold: an app over one event store, with handles of aggregates, queries of read models, and a clean end.
+ */
+import type { AnyAggregate, Args, CommandNames, EventsOf, InputOf, RejectionOf, StateOf } from "../aggregate/aggregate.ts";
+import type { Recorded } from "../aggregate/recorded.ts";
+import type { ActorOptions } from "../actor/actor-options.ts";
+import type { Metrics } from "../actor/metrics.ts";
+import type { TokenOptions } from "../consistency/token-codec.ts";
+import type { Environment } from "../environment.ts";
+import type { ReadModel, ReadSide } from "../readmodel/read-model.ts";
+import type { Progress, RunnerOptions } from "../readmodel/runner.ts";
+import type { ViewStore } from "../readmodel/view-store.ts";
+import type { Backend } from "../store/backend.ts";
+import type { Codec } from "../store/codec.ts";
+import type { Position } from "../store/position.ts";
+import type { CommandMiddleware } from "./middleware.ts";
+
+export interface AppOptions {
+  /** A URL (`memory:`, `sqlite:orders.db`), which the app opens and closes, or an open backend, which stays its owner's. */
+  readonly store: string | Backend;
+  /** Where read models live: a URL or an open view store; default the store's own views, or memory where it has none. */
+  readonly views?: string | ViewStore;
+  readonly aggregates: readonly AnyAggregate[];
+  readonly readModels?: readonly ReadModel<unknown>[];
+  /** Keys that sign tokens; none: tokens are not signed. */
+  readonly tokens?: TokenOptions;
+  /** How event data becomes text; default JSON. */
+  readonly codec?: Codec;
+  /** Around every command: authorisation, tracing. */
+  readonly middleware?: CommandMiddleware;
+  readonly actors?: Partial<ActorOptions>;
+  readonly projections?: Partial<RunnerOptions>;
+  /** Clock, randomness and logger; default the machine's own and a silent logger. */
+  readonly environment?: Partial<Environment>;
+  /** How long `close()` drains before it gives up what is left, in milliseconds. Default 10,000. */
+  readonly closeTimeoutMs?: number;
+}
+
+/** What a call of a command may say beside its input. */
+export interface CallOptions {
+  /** The version that the caller saw (0 = nothing): anything else is `WrongExpectedVersion`, never retried over. */
+  readonly expectedVersion?: number;
+  /** The same id again changes the stream once and answers the same; see docs/guarantees.md for the window. */
+  readonly commandId?: string;
+  /** The decision rests at least on what this token names of the stream. */
+  readonly atLeast?: string;
+  /** Before the decision: the command is never decided. After it: the call answers what happened. */
+  readonly signal?: AbortSignal;
+  /** Milliseconds from the call; passed before the decision: `DeadlineExceeded`, and the command is never decided. Default: the actors' `commandTimeoutMs`. */
+  readonly deadlineMs?: number;
+  /** Recorded with the events, and seen by the decision as `context.metadata`. Plain JSON. */
+  readonly metadata?: Readonly<Record<string, unknown>>;
+  /** Default: the command's own id. */
+  readonly correlationId?: string;
+  /** Default: the command's own id. */
+  readonly causationId?: string;
+  /** W3C trace context. */
+  readonly traceparent?: string;
+  /** "cache": an answer that appends nothing is not confirmed with the store; it may rest on an older version. */
+  readonly from?: "store" | "cache";
+}
+
+/** The command was accepted; its events stand, durably. No events: there was nothing to do. */
+export interface Accepted<E> {
+  readonly ok: true;
+  /** Version of the stream after the command's last event; of the decision where there was none. */
+  readonly version: number;
+  /** A read with this token sees the command's events. */
+  readonly token: string;
+  readonly events: readonly E[];
+}
+
+/** Where a decision that changed nothing was made. */
+export interface DecidedAt {
+  readonly version: number;
+  /** A read with this token sees the state that the decision rests on. */
+  readonly token: string;
+}
+
+type WithDecidedAt<R> = R extends unknown ? R & { readonly decidedAt: DecidedAt } : never;
+
+/** What a command answers: accepted, or one of its rejections with the version it was decided on. */
+export type CommandResult<A, K extends CommandNames<A>> = Accepted<EventsOf<A>> | WithDecidedAt<RejectionOf<A, K>>;
+
+export interface StateOptions {
+  readonly atLeast?: string;
+  readonly signal?: AbortSignal;
+  readonly deadlineMs?: number;
+  readonly from?: "store" | "cache";
+}
+
+/** An aggregate's state, frozen, with the version it stands at. */
+export interface StateAnswer<S> extends DecidedAt {
+  readonly state: S;
+}
+
+/** An aggregate instance: one method for each of its commands. Errors of each: see docs/guide.md, "Errors". */
+export type Handle<A> = {
+  readonly [K in CommandNames<A>]: (...args: Args<InputOf<A, K>, CallOptions>) => Promise<CommandResult<A, K>>;
+} & {
+  readonly id: string;
+  /** `category-id`. */
+  readonly stream: string;
+  /** The state as of now, confirmed with the store. Errors: as a command's. */
+  state(options?: StateOptions): Promise<StateAnswer<StateOf<A>>>;
+};
+
+export type OnStale = "fail" | "serve";
+
+export interface QueryOptions {
+  /** The answer has seen what this token names. */
+  readonly atLeast?: string;
+  /** How long to wait for that, in milliseconds; 0: not at all. Default 5000. */
+  readonly timeoutMs?: number;
+  /** When the time has passed: fail with `StaleRead` (default), or serve what is there and say so. */
+  readonly onStale?: OnStale;
+  readonly signal?: AbortSignal;
+  /** Ask also for `lastProcessedVersion` of this stream. */
+  readonly stream?: string;
+}
+
+/** How far behind an answer is. */
+export interface Stale {
+  /** Places of the log between the answer and what was asked for. */
+  readonly events: number;
+  /** Age of the newest event that the answer has seen, while there are more. */
+  readonly ms: number;
+}
+
+export interface Answer<R> {
+  readonly value: R;
+  /** Everything up to here was seen by the answer. */
+  readonly position: Position;
+  /** A token of that position: reads that carry it never go back behind this answer. */
+  readonly token: string;
+  /** Version of the last event of the asked stream that the answer has seen; 0 = none; undefined when no stream was asked for. */
+  readonly lastProcessedVersion: number | undefined;
+  /** Only when the answer has not seen what the token names. */
+  readonly stale: Stale | undefined;
+}
+
+export interface HistoryOptions {
+  /** First version, default 1; backward default the last. */
+  readonly from?: number;
+  readonly direction?: "forward" | "backward";
+  /** Most events, default 100, at most 1000. */
+  readonly limit?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface History<A> {
+  readonly events: readonly Recorded<A>[];
+  /** Version of the stream when it was read. */
+  readonly version: number;
+  /** Where to go on, or undefined at the end. */
+  readonly next: number | undefined;
+}
+
+export interface SubscribeOptions {
+  /** Events after what this token names; default from the start; "now" = only what comes. */
+  readonly after?: string;
+  readonly pageSize?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface EventPage<A> {
+  readonly events: readonly Recorded<A>[];
+  readonly through: Position;
+  /** A token of `through`: hand it to `after` to go on here. */
+  readonly token: string;
+  readonly caughtUp: boolean;
+}
+
+/** Steers one read model. */
+export interface ReadModelControl {
+  progress(): Progress;
+  /** Stops following after the page under way; queries go on. */
+  pause(): Promise<void>;
+  /** Follows again, also after a failure. */
+  resume(): void;
+  /** Builds anew from the start beside live traffic; resolves when the new one answers. Errors: ReadModelStopped, ProjectionFailed. */
+  rebuild(): Promise<void>;
+  /** Drops builds of older versions; returns how many. */
+  dropInactive(): Promise<number>;
+  /** Calls back after each commit and each change of state; the result ends it. */
+  onAdvance(listener: () => void): () => void;
+}
+
+export interface App extends AsyncDisposable {
+  /** Identity of the event store. */
+  readonly storeId: string;
+  /** A handle of one aggregate instance; nothing is read before it is used. Errors: InvalidArgument, UnknownCommand for an aggregate that is not of this app. */
+  at<A extends AnyAggregate>(aggregate: A, id: string): Handle<A>;
+  /** Calls a command by name, for those who have names and JSON only. Errors: UnknownCommand and those of the command. */
+  execute(aggregate: AnyAggregate, id: string, command: string, input: unknown, options?: CallOptions): Promise<UntypedResult>;
+  /**
+   * Reads a read model. With `atLeast`, a view that has not seen the token's writes is waited for.
+   * Errors: StaleRead, ReadModelStopped, Aborted, TokenMalformed, TokenForged, TokenForeign.
+   */
+  query<V, R>(model: ReadModel<V>, fn: (view: ReadSide<V>) => Promise<R>, options?: QueryOptions): Promise<R>;
+  /** As `query`, with where the answer stands. */
+  answer<V, R>(model: ReadModel<V>, fn: (view: ReadSide<V>) => Promise<R>, options?: QueryOptions): Promise<Answer<R>>;
+  readModel(model: ReadModel<unknown>): ReadModelControl;
+  /** The recorded events of one instance, decoded. Errors: InvalidArgument, UnknownEventType, EventUnreadable and those of the store. */
+  history<A extends AnyAggregate>(aggregate: A, id: string, options?: HistoryOptions): Promise<History<A>>;
+  /** The state as it was at a version, folded from the log. Errors: as history; InvalidArgument for a version that the stream has not reached. */
+  stateAt<A extends AnyAggregate>(aggregate: A, id: string, version: number, options?: { readonly signal?: AbortSignal }): Promise<StateAnswer<StateOf<A>>>;
+  /** Recorded events of these aggregates in the order of the log, and whatever comes, as pages pulled by the consumer. Ends by throwing: Aborted, AppClosed, StoreRewound. */
+  subscribe<const A extends readonly AnyAggregate[]>(aggregates: A, options?: SubscribeOptions): AsyncIterable<EventPage<A[number]>>;
+  /** One token that demands what all of these demand. Errors: TokenMalformed, TokenForged. */
+  mergeTokens(...tokens: readonly string[]): string;
+  metrics(): Metrics;
+  /** Refuses new calls, drains what was accepted, flushes snapshots and read models, and stops, all within `closeTimeoutMs`. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** What `execute` answers. */
+export type UntypedResult =
+  Accepted<{ readonly type: string; readonly data: unknown }> | { readonly ok: false; readonly code: string; readonly details: unknown; readonly decidedAt: DecidedAt };

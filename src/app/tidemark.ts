@@ -1,0 +1,4 @@
+import type { App, AppOptions } from "./app.ts";
+
+/** Opens an app. */
+export declare function tidemark(options: AppOptions): Promise<App>;
