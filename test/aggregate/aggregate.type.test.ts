@@ -299,7 +299,7 @@ describe("what does not compile", () => {
           state: (_s, _i: void, { emit }) => emit("A", { n: 1 }),
         },
       });
-    expect(define).toThrowError(expect.objectContaining({ code: "InvalidArgument" }));
+    expect(define).toThrow(expect.objectContaining({ code: "InvalidArgument" }));
   });
 
   it("a command that decides on what `prepare` does not return", () => {

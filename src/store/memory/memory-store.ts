@@ -26,7 +26,7 @@ import type { Position } from "../position.ts";
 import { refuseClosed, validateBatch } from "../validate-append.ts";
 import { throwIfAborted, validateLogRead, validateStreamRead } from "../validate-read.ts";
 import type { LogRead } from "../validate-read.ts";
-import { MemoryLog, memoryLog } from "./memory-log.ts";
+import { memoryLog, type MemoryLog } from "./memory-log.ts";
 
 export interface MemoryStoreOptions {
   /** Share a log between stores, as processes share a database; default a log of its own. */
