@@ -1,10 +1,15 @@
 /**
- * Components that a test needs and a machine may lack. A test that lacks one is skipped, and a printed line says so;
- * where `TIDEMARK_REQUIRE` (a list such as `browser,postgres`) names the component, lacking it is a failure instead.
+ * Components that a test needs and a machine may lack. They are looked for once for each run of the tests (global-setup.ts), which prints one line for each
+ * that is missing; tests that need it are skipped. Where `TIDEMARK_REQUIRE` (a list such as `browser,postgres`) names it, the run fails instead.
  */
 import { existsSync } from "node:fs";
+import { connect } from "node:net";
+import { delimiter, join } from "node:path";
+import { inject } from "vitest";
 
-export type ComponentName = "browser" | "postgres" | "kafka";
+export const componentNames = ["browser", "postgres", "kafka"] as const;
+
+export type ComponentName = (typeof componentNames)[number];
 
 export interface Component {
   readonly available: boolean;
@@ -12,32 +17,76 @@ export interface Component {
   readonly reason: string;
 }
 
-const browserPath = (): string => process.env["CHROMIUM"] ?? "/usr/bin/chromium";
+export type Components = Readonly<Record<ComponentName, Component>>;
 
-const probes: Readonly<Record<ComponentName, () => Component>> = {
-  browser: () =>
-    existsSync(browserPath())
-      ? { available: true, reason: browserPath() }
-      : { available: false, reason: `no Chromium at ${browserPath()} (set CHROMIUM, or install the package chromium)` },
-  postgres: () => given("DATABASE_URL", "no PostgreSQL: set DATABASE_URL"),
-  kafka: () => given("KAFKA_BROKERS", "no Kafka: set KAFKA_BROKERS"),
-};
-
-function given(variable: string, missing: string): Component {
-  const value = process.env[variable];
-  return value === undefined || value === "" ? { available: false, reason: missing } : { available: true, reason: variable };
+declare module "vitest" {
+  interface ProvidedContext {
+    components: Components;
+  }
 }
 
-const known = new Map<ComponentName, Component>();
+type Variables = Readonly<Record<string, string | undefined>>;
 
-/** Tells whether the component is here, for `describe.skipIf(!component("browser").available)`; throws when it is missing and required. */
+/** Tells whether the component is here, for `describe.skipIf(!component("browser").available)`. */
 export function component(name: ComponentName): Component {
-  const before = known.get(name);
-  if (before !== undefined) return before;
-  const found = probes[name]();
-  const required = (process.env["TIDEMARK_REQUIRE"] ?? "").split(/[\s,]+/).includes(name);
-  if (!found.available && required) throw new Error(`TIDEMARK_REQUIRE names ${name}, but it is missing: ${found.reason}`);
-  if (!found.available) process.stdout.write(`skipped, ${name} is missing: ${found.reason}\n`);
-  known.set(name, found);
-  return found;
+  return inject("components")[name];
+}
+
+/** Looks for all components. */
+export async function findComponents(variables: Variables): Promise<Components> {
+  return { browser: browser(variables), postgres: await postgres(variables), kafka: kafka(variables) };
+}
+
+/** One line for each component that is missing. Throws when one of them is required. */
+export function missingComponents(components: Components, variables: Variables): readonly string[] {
+  const required = (variables["TIDEMARK_REQUIRE"] ?? "").split(/[\s,]+/).filter((name) => name !== "");
+  for (const name of required) {
+    if (!isComponentName(name)) throw new Error(`TIDEMARK_REQUIRE names ${JSON.stringify(name)}; known: ${componentNames.join(", ")}`);
+    const { available, reason } = components[name];
+    if (!available) throw new Error(`TIDEMARK_REQUIRE names ${name}, but it is missing: ${reason}`);
+  }
+  return componentNames.filter((name) => !components[name].available).map((name) => `tests that need ${name} are skipped: ${components[name].reason}`);
+}
+
+function isComponentName(name: string): name is ComponentName {
+  return (componentNames as readonly string[]).includes(name);
+}
+
+function browser(variables: Variables): Component {
+  const path = variables["CHROMIUM"] ?? "/usr/bin/chromium";
+  return existsSync(path) ? { available: true, reason: path } : { available: false, reason: `no Chromium at ${path} (set CHROMIUM, or install the package chromium)` };
+}
+
+async function postgres(variables: Variables): Promise<Component> {
+  const url = given(variables, "DATABASE_URL") ?? "postgres://postgres@127.0.0.1:5432/postgres";
+  const { hostname, port } = new URL(url);
+  const place = `${hostname}:${port === "" ? "5432" : port}`;
+  return (await listens(hostname, Number(port === "" ? "5432" : port)))
+    ? { available: true, reason: url }
+    : { available: false, reason: `no PostgreSQL at ${place} (start one, or set DATABASE_URL)` };
+}
+
+function kafka(variables: Variables): Component {
+  const brokers = given(variables, "KAFKA_BROKERS");
+  if (brokers !== undefined) return { available: true, reason: brokers };
+  const lacking = ["java", "mvn"].filter((program) => !(variables["PATH"] ?? "").split(delimiter).some((folder) => existsSync(join(folder, program))));
+  return lacking.length === 0
+    ? { available: true, reason: "java and mvn, which start a broker" }
+    : { available: false, reason: `no Kafka: set KAFKA_BROKERS, or install ${lacking.join(" and ")} to have a broker started` };
+}
+
+function given(variables: Variables, name: string): string | undefined {
+  const value = variables[name];
+  return value === "" ? undefined : value;
+}
+
+function listens(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port, timeout: 2000 });
+    const answer = (found: boolean) => (): void => {
+      socket.destroy();
+      resolve(found);
+    };
+    socket.once("connect", answer(true)).once("timeout", answer(false)).once("error", answer(false));
+  });
 }

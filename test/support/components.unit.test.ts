@@ -1,33 +1,45 @@
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { once } from "node:events";
+import { createServer, type AddressInfo } from "node:net";
+import { describe, expect, it } from "vitest";
+import { component, componentNames, findComponents, missingComponents } from "./components.ts";
 
-beforeEach(() => {
-  vi.resetModules();
-  vi.stubEnv("CHROMIUM", "/nowhere/chromium");
-  vi.stubEnv("TIDEMARK_REQUIRE", "");
-});
+const nothing = { CHROMIUM: "/nowhere/chromium", DATABASE_URL: "postgres://127.0.0.1:1/x", PATH: "/nowhere" };
 
-afterEach(() => {
-  vi.unstubAllEnvs();
-  vi.restoreAllMocks();
-});
+describe("components of the machine", () => {
+  it("that are missing say what would bring them", async () => {
+    const found = await findComponents(nothing);
+    expect(missingComponents(found, nothing)).toEqual([
+      "tests that need browser are skipped: no Chromium at /nowhere/chromium (set CHROMIUM, or install the package chromium)",
+      "tests that need postgres are skipped: no PostgreSQL at 127.0.0.1:1 (start one, or set DATABASE_URL)",
+      "tests that need kafka are skipped: no Kafka: set KAFKA_BROKERS, or install java and mvn to have a broker started",
+    ]);
+  });
 
-test("a missing component is reported in one line, once", async () => {
-  const written = vi.spyOn(process.stdout, "write").mockReturnValue(true);
-  const { component } = await import("./components.ts");
-  expect(component("browser")).toEqual({ available: false, reason: expect.stringContaining("/nowhere/chromium") as string });
-  component("browser");
-  const lines = written.mock.calls.map(([line]) => String(line)).filter((line) => line.startsWith("skipped, browser"));
-  expect(lines).toHaveLength(1);
-});
+  it("that are missing and required fail the run", async () => {
+    const found = await findComponents(nothing);
+    expect(() => missingComponents(found, { TIDEMARK_REQUIRE: "postgres, browser" })).toThrow("TIDEMARK_REQUIRE names postgres, but it is missing");
+  });
 
-test("a missing component that is required fails instead of being skipped", async () => {
-  vi.stubEnv("TIDEMARK_REQUIRE", "postgres, browser");
-  const { component } = await import("./components.ts");
-  expect(() => component("browser")).toThrow("TIDEMARK_REQUIRE names browser");
-});
+  it("that nobody knows cannot be required", async () => {
+    const found = await findComponents(nothing);
+    expect(() => missingComponents(found, { TIDEMARK_REQUIRE: "chromium" })).toThrow('TIDEMARK_REQUIRE names "chromium"; known: browser, postgres, kafka');
+  });
 
-test("a component that is there says where", async () => {
-  vi.stubEnv("CHROMIUM", process.execPath);
-  const { component } = await import("./components.ts");
-  expect(component("browser")).toEqual({ available: true, reason: process.execPath });
+  it("that are there say where, and are not reported", async () => {
+    const server = createServer().listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const url = `postgres://127.0.0.1:${(server.address() as AddressInfo).port}/x`;
+    const found = await findComponents({ CHROMIUM: process.execPath, DATABASE_URL: url, KAFKA_BROKERS: "localhost:9092" });
+    server.close();
+    expect(found).toEqual({
+      browser: { available: true, reason: process.execPath },
+      postgres: { available: true, reason: url },
+      kafka: { available: true, reason: "localhost:9092" },
+    });
+    expect(missingComponents(found, { TIDEMARK_REQUIRE: componentNames.join(",") })).toEqual([]);
+  });
+
+  it("are known to every test", async () => {
+    expect(component("browser")).toEqual((await findComponents(process.env)).browser);
+  });
 });
