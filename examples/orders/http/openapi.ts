@@ -1,0 +1,26 @@
+/** GET /openapi.json. */
+import swagger from "@fastify/swagger";
+import type { z } from "zod";
+import { jsonSchema, type HttpServer } from "./schemas.ts";
+
+const INPUTS = ["body", "querystring", "params", "headers"];
+
+/** Must be registered before the routes that it is to describe. */
+export async function openApiRoutes(server: HttpServer): Promise<void> {
+  await server.register(swagger, {
+    openapi: {
+      openapi: "3.1.0",
+      info: { title: "Tidemark orders", version: "1.0.0", description: "Orders as commands and read models. A write answers with a token; a read that carries the token sees the write." },
+    },
+    transform({ schema, url }) {
+      const described = Object.entries(schema ?? {}).map(([part, value]) => {
+        if (INPUTS.includes(part)) return [part, jsonSchema(value as z.ZodType, "input")];
+        if (part !== "response") return [part, value as unknown];
+        const byStatus = Object.entries(value as Record<string, z.ZodType>).map(([status, shape]) => [status, { description: Number(status) < 400 ? "done" : "problem", ...jsonSchema(shape, "output") }]);
+        return [part, Object.fromEntries(byStatus) as unknown];
+      });
+      return { schema: Object.fromEntries(described) as Record<string, unknown>, url };
+    },
+  });
+  server.get("/openapi.json", { schema: { hide: true } }, () => server.swagger());
+}

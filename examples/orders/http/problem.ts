@@ -1,0 +1,77 @@
+/** Errors as problem+json (RFC 9457): `code` is for programs, `detail` for people. */
+import { STATUS_CODES } from "node:http";
+import { isTidemarkError } from "../../../src/index.ts";
+import { InputRefused, type AnyReply } from "./schemas.ts";
+
+/** What a route throws to answer with a problem. */
+export class HttpProblem extends Error {
+  readonly status: number;
+  readonly code: string;
+  readonly members: Readonly<Record<string, unknown>>;
+
+  constructor(status: number, code: string, detail: string, members: Readonly<Record<string, unknown>> = {}) {
+    super(detail);
+    this.status = status;
+    this.code = code;
+    this.members = members;
+  }
+}
+
+/** The framework's codes that are the caller's business; every other one is a failure of the service. */
+const STATUSES: Readonly<Record<string, number>> = {
+  InvalidArgument: 400,
+  InvalidInput: 400,
+  UnserialisableData: 400,
+  TokenMalformed: 400,
+  TokenForged: 400,
+  TokenForeign: 400,
+  UnknownCommand: 404,
+  WrongExpectedVersion: 412,
+  AppendTooLarge: 413,
+  CommandIdReused: 422,
+  MailboxFull: 429,
+  StaleRead: 503,
+  ReadModelStopped: 503,
+  RegistryFull: 503,
+  TooMuchContention: 503,
+  DeadlineExceeded: 503,
+  OutcomeUnknown: 503,
+  Aborted: 503,
+  AppClosed: 503,
+  StoreClosed: 503,
+  StoreUnavailable: 503,
+};
+
+/** Codes for what the HTTP server itself refuses. */
+const SERVER_CODES: Readonly<Record<number, string>> = { 400: "InvalidInput", 413: "TooLarge", 414: "TooLarge", 415: "UnsupportedMediaType" };
+
+const RETRY_AFTER_SECONDS = 1;
+
+/** The problem that an error stands for. */
+export function problemOf(error: unknown): HttpProblem {
+  if (error instanceof HttpProblem) return error;
+  if (error instanceof InputRefused) return new HttpProblem(400, "InvalidInput", error.message, { issues: error.issues });
+  if (isTidemarkError(error)) {
+    const status = STATUSES[error.code];
+    const { expected, actual } = error.details;
+    const issues = "issues" in error ? { issues: error.issues } : {};
+    const versions = status === 412 ? { expected, actual } : {};
+    if (status !== undefined) return new HttpProblem(status, error.code, error.message, { ...issues, ...versions });
+  }
+  const { statusCode, message } = error as { statusCode?: number; message?: string };
+  if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {
+    return new HttpProblem(statusCode, SERVER_CODES[statusCode] ?? "BadRequest", message ?? STATUS_CODES[statusCode] ?? "");
+  }
+  return new HttpProblem(500, "InternalError", "The service failed; its log says why.");
+}
+
+/** Answers with the problem, and says when to come again where that helps. */
+export function sendProblem(reply: AnyReply, problem: HttpProblem): AnyReply {
+  const { status, code, message, members } = problem;
+  if (status === 429 || status === 503) void reply.header("retry-after", RETRY_AFTER_SECONDS);
+  if (status === 412 && typeof members["actual"] === "number") void reply.header("etag", `"${members["actual"]}"`);
+  return reply
+    .code(status)
+    .type("application/problem+json")
+    .send({ title: STATUS_CODES[status] ?? "Error", status, code, detail: message, ...members });
+}

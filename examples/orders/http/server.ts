@@ -1,0 +1,70 @@
+/** The HTTP server of a shop. */
+import cookie from "@fastify/cookie";
+import { fastify, LogController, type FastifyBaseLogger } from "fastify";
+import type { Shop } from "../shop.ts";
+import { commandRoutes } from "./commands.ts";
+import { customerRoutes } from "./customers.ts";
+import { demoRoutes } from "./demo.ts";
+import { eventRoutes } from "./events.ts";
+import { healthRoutes } from "./health.ts";
+import { historyRoutes } from "./history.ts";
+import { metricsRoutes } from "./metrics.ts";
+import { notFoundHandler } from "./not-found.ts";
+import { openApiRoutes } from "./openapi.ts";
+import { orderRoutes } from "./orders.ts";
+import { pageRoutes } from "./page.ts";
+import { problemOf, sendProblem } from "./problem.ts";
+import { validate, type AnyReply, type HttpServer } from "./schemas.ts";
+import { statisticsRoutes } from "./statistics.ts";
+
+/** Bounds of what comes from outside. */
+const limits = {
+  bodyLimit: 64 * 1024,
+  /** An id of 128 characters, percent-encoded. */
+  routerOptions: { maxParamLength: 128 * 12 },
+  /** For a request to arrive, in milliseconds. */
+  requestTimeout: 30_000,
+};
+
+/** Makes the server; it listens when `listen` is called. */
+export async function createServer(shop: Shop, logger: FastifyBaseLogger): Promise<HttpServer> {
+  const closing = new AbortController();
+  const fail = (error: unknown, reply: AnyReply): void => {
+    const problem = problemOf(error);
+    if (problem.status >= 500) reply.log.error({ err: error }, problem.code);
+    sendProblem(reply, problem);
+  };
+  const server: HttpServer = fastify({
+    loggerInstance: logger,
+    logController: new LogController({ disableRequestLogging: true }),
+    ...limits,
+    frameworkErrors: (error, _request, reply) => fail(error, reply),
+  });
+  server.setValidatorCompiler(validate);
+  server.setSerializerCompiler(() => (data) => JSON.stringify(data));
+  server.setErrorHandler((error, _request, reply) => fail(error, reply));
+  // Streams of events never end by themselves.
+  server.addHook("preClose", (done) => {
+    closing.abort();
+    done();
+  });
+  server.addHook("onSend", (_request, reply, _payload, done) => {
+    if (!reply.hasHeader("cache-control")) void reply.header("cache-control", "no-store");
+    done();
+  });
+
+  notFoundHandler(server);
+  await server.register(cookie);
+  await openApiRoutes(server);
+  await pageRoutes(server);
+  commandRoutes(server, shop);
+  orderRoutes(server, shop);
+  historyRoutes(server, shop);
+  customerRoutes(server, shop);
+  statisticsRoutes(server, shop);
+  eventRoutes(server, shop, closing.signal);
+  healthRoutes(server, shop, closing.signal);
+  metricsRoutes(server, shop);
+  demoRoutes(server, shop);
+  return server;
+}

@@ -1,0 +1,56 @@
+/** `npm start`: the orders service, until SIGTERM or SIGINT. */
+import { program } from "commander";
+import { pino } from "pino";
+import { startService, type Service } from "./service.ts";
+import { storeOptions, storeSettings } from "./settings.ts";
+
+interface Options {
+  readonly store: string;
+  readonly views?: string;
+  readonly demo?: boolean;
+}
+
+for (const option of storeOptions()) program.addOption(option);
+program
+  .name("npm start --")
+  .description("The orders service, on HOST (default 127.0.0.1) and PORT (default 8080).")
+  .option("--demo", "let a simulated shop trickle orders in")
+  .action(run)
+  .addHelpText("after", "\nLOG_LEVEL chooses what is logged, default info.");
+
+async function run({ demo = false, ...stores }: Options): Promise<void> {
+  const logger = pino({ level: process.env["LOG_LEVEL"] ?? "info", base: null });
+  const settings = storeSettings(stores);
+  const host = process.env["HOST"] ?? "127.0.0.1";
+  const port = portOf(process.env["PORT"] ?? "8080");
+  const service = await startService({ ...settings, host, port, demo, logger });
+  process.stdout.write(`The orders service listens on ${service.url}\nEvents in ${settings.store}${settings.views === undefined ? "" : `, read models in ${settings.views}`}\n`);
+  closeOnSignals(service);
+}
+
+function portOf(text: string): number {
+  const port = Number(text);
+  if (/^\d+$/.test(text) && port <= 65_535) return port;
+  throw new Error(`PORT must be a number from 0 to 65535, not ${JSON.stringify(text)}`);
+}
+
+/** The first signal closes cleanly; a second one does not wait. */
+function closeOnSignals(service: Service): void {
+  let closing = false;
+  const close = (): void => {
+    if (closing) process.exit(1);
+    closing = true;
+    service.close().then(
+      () => process.exit(0),
+      (error: unknown) => fail(error),
+    );
+  };
+  process.on("SIGTERM", close).on("SIGINT", close);
+}
+
+function fail(error: unknown): never {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  process.exit(1);
+}
+
+await program.parseAsync().catch(fail);
