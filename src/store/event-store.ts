@@ -19,7 +19,7 @@ export type ExpectedVersion = number | "any" | "none" | "exists";
 export interface EventMetadata {
   readonly correlationId: string;
   readonly causationId: string;
-  /** The id of the command that made the event; event ids are derived from it. */
+  /** The id of the command that made the event. */
   readonly commandId: string;
   /** Fingerprint of the command's name and input. Present only when the caller chose the `commandId`: then the id stands in the stream's window. */
   readonly fingerprint?: string;

@@ -70,17 +70,15 @@ export function validateAppend(append: Append, limits: AppendLimits): Refusal | 
   }
   if (!Array.isArray(events) || events.length === 0) return refused("invalid", `stream ${shown(stream)}: an append holds at least one event`);
 
-  let bound = 0;
   for (const event of events as readonly NewEvent[]) {
     const flaw = flawOf(event);
     if (flaw !== undefined) return refused("invalid", `stream ${shown(stream)}: ${flaw}`);
-    bound += 3 * event.data.length + metadataBound(event.metadata);
   }
   if (events.length > 1 && new Set(events.map((event: NewEvent) => event.id)).size < events.length) {
     return refused("invalid", `stream ${shown(stream)}: two events of the append have the same id`);
   }
-  // The bound is cheap and never too low; only an append that comes near the limit, or carries metadata of the caller's own, is measured.
-  if (bound <= limits.maxAppendBytes) return undefined;
+  // Only an append that comes near the limit, or whose metadata is nested, is measured.
+  if (appendBound(events) <= limits.maxAppendBytes) return undefined;
   let bytes: number;
   try {
     bytes = appendBytes(events);
@@ -96,6 +94,13 @@ export function appendBytes(events: readonly NewEvent[]): number {
   let bytes = 0;
   for (const event of events) bytes += Buffer.byteLength(event.data) + Buffer.byteLength(JSON.stringify(event.metadata));
   return bytes;
+}
+
+/** Cheap, and never below `appendBytes`; infinite where the metadata of the caller's own is not flat. */
+export function appendBound(events: readonly NewEvent[]): number {
+  let bound = 0;
+  for (const event of events) bound += 3 * event.data.length + metadataBound(event.metadata);
+  return bound;
 }
 
 function flawOf(event: NewEvent): string | undefined {

@@ -1,5 +1,5 @@
 /**
- * Ids that follow from what they name: the same command on the same stream makes the same event ids wherever it runs (RFC 9562, UUID version 5).
+ * Ids of commands, and the ids that follow from them: what a decision draws with `context.id()` is the same whenever the decision is repeated (RFC 9562, UUID version 5).
  * The fields of a name are joined by NUL; streams and command ids hold none and are well-formed, so no two tuples share a name.
  */
 import { hash } from "node:crypto";
@@ -29,12 +29,7 @@ export function assertCommandId(commandId: string): void {
   }
 }
 
-/** The id of the `index`-th event (from 0) that a command appends to a stream. */
-export function eventId(stream: string, commandId: string, index: number): string {
-  return format(hash("sha1", `${NAMESPACE_TEXT}${stream}\0${commandId}\0${index}`, "hex"));
-}
-
-/** The `n`-th id (from 0) that a decision draws with `context.id()`; never equal to an event id. */
+/** The `n`-th id (from 0) that a decision draws with `context.id()`. */
 export function derivedId(stream: string, commandId: string, n: number): string {
   return format(hash("sha1", `${NAMESPACE_TEXT}${stream}\0${commandId}\0id\0${n}`, "hex"));
 }

@@ -1,0 +1,379 @@
+/**
+ * One stream, alive: a bounded mailbox, the confirmed state, and one loop that takes commands from the mailbox, decides them and makes them durable.
+ *
+ * A1 Serial: the loop decides one round of commands at a time, in the order of the mailbox, each on the state that the ones before it left.
+ * A2 At most one append of the stream is unsettled, and it expects exactly the confirmed version: an event that this actor has not folded makes it a conflict.
+ * A3 Nobody hears what is not durable: every answer of a round waits for the round's append; where there is none, for one read that confirms that the stream is
+ *    still at the version they were decided on. Excepted are calls that asked for the cache, and commands found standing in the log.
+ * A4 On a conflict everything tentative is thrown away, only the missing events are read and folded, and the commands are decided again: a bounded number of
+ *    times, with jitter. A caller's `expectedVersion` is compared with what is then known, never retried over.
+ * A5 An unknown outcome is settled before anything else is decided: the events of the append stand after the confirmed version, or another's do, or the same events
+ *    are sent again on the same version, which the store answers as if it were the first time (S5).
+ * A6 Every accepted command is answered exactly once, also when the loop fails; an actor that failed is retired, and the next command begins with a new one.
+ */
+import { AppClosed, AppendTooLarge, InvalidArgument, isTidemarkError, StoreClosed, StoreRefused, StoreRewound, StoreUnavailable, TooMuchContention } from "../errors.ts";
+import { delay } from "../environment.ts";
+import type { AppendOutcome, NewEvent, StoredEvent, StreamSlice } from "../store/event-store.ts";
+import type { Position } from "../store/position.ts";
+import { isDue } from "../snapshot/policy.ts";
+import type { ActorPorts } from "./actor-ports.ts";
+import { estimateBytes } from "./estimate-bytes.ts";
+import { hydrate } from "./hydrate.ts";
+import type { ActorAnswer, PendingCommand } from "./pending-command.ts";
+import { decideRound, type Decision, type Round } from "./round.ts";
+import type { StreamState } from "./stream-state.ts";
+
+/** Where an actor lives. */
+export interface ActorHome {
+  /** The loop has nothing more to do; `bytes` may have changed. */
+  rested(actor: Actor): void;
+  /** A6: no further command may reach this actor. */
+  retire(actor: Actor): void;
+}
+
+const MAX_PAUSE_MS = 250;
+const SETTLE_PAUSE_MS = 20;
+
+type Settled = Exclude<AppendOutcome, { kind: "unknown" }>;
+
+export class Actor {
+  readonly stream: string;
+  readonly #ports: ActorPorts;
+  readonly #home: ActorHome;
+  #confirmed: StreamState | undefined;
+  #mailbox: PendingCommand[] | undefined;
+  /** Taken from the mailbox, not all answered yet. */
+  #current: readonly PendingCommand[] | undefined;
+  #working = false;
+  #snapshotVersion = 0;
+  #snapshotAt = 0;
+  #measuredVersion = 0;
+
+  /** Estimate of what the actor holds, and what of it the registry has counted. */
+  bytes = 0;
+  weighed = 0;
+  /** Links and time of the registry's list, least recently used first. */
+  older: Actor | undefined;
+  newer: Actor | undefined;
+  usedAt = 0;
+
+  constructor(stream: string, ports: ActorPorts, home: ActorHome) {
+    this.stream = stream;
+    this.#ports = ports;
+    this.#home = home;
+  }
+
+  /** Neither works nor has to: it may be unloaded at once, and nothing is lost. */
+  get idle(): boolean {
+    return !this.#working && this.#mailbox === undefined;
+  }
+
+  get waiting(): number {
+    return (this.#mailbox?.length ?? 0) + (this.#current?.length ?? 0);
+  }
+
+  /** Puts a command into the mailbox; false when it is full. */
+  accept(command: PendingCommand): boolean {
+    this.#mailbox ??= [];
+    if (this.#mailbox.length >= this.#ports.options.mailboxCapacity) return false;
+    this.#mailbox.push(command);
+    return true;
+  }
+
+  /** Begins to work through the mailbox, unless it does already. */
+  work(): void {
+    if (this.#working) return;
+    this.#working = true;
+    void this.#run();
+  }
+
+  /** Ends commands whose hard bound has passed. */
+  expire(now: number): void {
+    for (const command of this.#unanswered()) if (command.mustEndBy <= now) command.expire();
+  }
+
+  /** Ends all commands, because the app gives up. */
+  abandon(error: Error): void {
+    for (const command of this.#unanswered()) command.abandon(error);
+  }
+
+  #unanswered(): PendingCommand[] {
+    return [...(this.#current ?? []), ...(this.#mailbox ?? [])].filter((command) => !command.answered);
+  }
+
+  async #run(): Promise<void> {
+    try {
+      if (this.#confirmed === undefined) {
+        this.#confirmed = await hydrate(this.stream, this.#ports);
+        this.#snapshotVersion = this.#confirmed.version;
+        this.#snapshotAt = this.#ports.environment.clock.now();
+      }
+      while (this.#mailbox !== undefined) {
+        this.#current = this.#mailbox;
+        this.#mailbox = undefined;
+        await this.#process(this.#current, this.#confirmed);
+        this.#current = undefined;
+      }
+      this.#measure(this.#confirmed);
+    } catch (error) {
+      this.#failed(error);
+    }
+    this.#working = false;
+    this.#home.rested(this);
+  }
+
+  /** A6. */
+  #failed(cause: unknown): void {
+    this.#home.retire(this);
+    const { ending } = this.#ports;
+    const error = ending.aborted ? closed(this.stream, cause) : (cause as Error);
+    if (!ending.aborted && !isTidemarkError(cause)) this.#ports.environment.logger.error({ stream: this.stream, error }, "an actor failed");
+    for (const command of this.#unanswered()) {
+      this.#ports.counters.commandsFailed++;
+      command.abandon(error);
+    }
+    this.#current = undefined;
+    this.#mailbox = undefined;
+  }
+
+  /** Answers all of these commands (A1). */
+  async #process(commands: readonly PendingCommand[], confirmed: StreamState): Promise<void> {
+    const { counters } = this.#ports;
+    let pending = commands;
+    let alone = false;
+    let lost = 0;
+    while (pending.length > 0) {
+      const now = alone ? pending.slice(0, 1) : pending;
+      const round = await decideRound(now, confirmed, this.stream, this.#ports);
+      this.#answerAtOnce(round, confirmed);
+      let again: readonly PendingCommand[] = [];
+      if (round.events.length > 0) {
+        const outcome = await this.#append(round, confirmed);
+        if (outcome.kind === "committed") this.#committed(round, outcome.position, confirmed);
+        else if (outcome.kind === "conflict") {
+          counters.conflicts++;
+          again = await this.#decideAgain(round, confirmed, outcome.missing);
+          await this.#pause(++lost);
+        } else if (isOneCommandsFault(outcome) && round.decisions.length > 1) {
+          // One bad neighbour in a shared append: from here on each command has an append of its own.
+          again = writable(round.decisions);
+          alone = true;
+        } else {
+          const error = refusal(outcome, this.stream);
+          for (const { command } of round.decisions) if (command.notWritten()) this.#fail(command, error);
+        }
+      } else if (round.decisions.some(({ command }) => !command.answered)) {
+        again = await this.#confirm(round, confirmed);
+      }
+      pending = [...again, ...round.leftOver, ...pending.slice(now.length)];
+    }
+  }
+
+  /** A3: those that need no confirmation. */
+  #answerAtOnce(round: Round, confirmed: StreamState): void {
+    for (const { command, outcome, first, count } of round.decisions) {
+      if (outcome.kind === "known") {
+        this.#ports.counters.duplicates++;
+        this.#ports.counters.commandsAccepted++;
+        command.answer(outcome.answer);
+      } else if (outcome.kind === "refused") this.#fail(command, outcome.error);
+      else if (command.request.fromCache && count === 0 && first === 0 && outcome.version >= command.request.leastVersion) this.#answer(command, outcome, confirmed.position, confirmed);
+    }
+  }
+
+  /** A2, A5. */
+  async #append(round: Round, confirmed: StreamState): Promise<Settled> {
+    const { committer, counters, environment, ending } = this.#ports;
+    for (const { command } of round.decisions) if (!command.answered) command.sent();
+    for (let tries = 1; ; tries++) {
+      const outcome = await committer.append({ stream: this.stream, expected: confirmed.version, events: round.events });
+      if (outcome.kind !== "unknown") return outcome;
+      counters.unknownOutcomes++;
+      environment.logger.warn({ stream: this.stream, version: confirmed.version, error: outcome.cause }, "the outcome of an append is unknown; the stream is read before anything else is decided");
+      const found = await this.#lookFor(round, confirmed.version, outcome.cause);
+      if (found !== undefined) return found;
+      await delay(environment.clock, this.#jittered(SETTLE_PAUSE_MS * 2 ** Math.min(tries, 6)), ending);
+    }
+  }
+
+  /** A5: what the log says of an append; undefined when nothing stands after the version it was made on. */
+  async #lookFor(round: Round, version: number, cause: unknown): Promise<Settled | undefined> {
+    const { store, environment, ending } = this.#ports;
+    const first = round.events[0] as NewEvent;
+    for (let tries = 1; ; tries++) {
+      if (ending.aborted) throw closed(this.stream, cause);
+      for (const { command } of round.decisions) command.outcomeUnknown(cause);
+      try {
+        const next = await store.readStream(this.stream, { from: version + 1, limit: 1, signal: ending });
+        if (next.version < version) throw rewound(this.stream, version, next);
+        if (next.events[0] === undefined) return undefined;
+        if (next.events[0].id !== first.id) return { kind: "conflict", actual: next.version };
+        const end = version + round.events.length;
+        const last = await store.readStream(this.stream, { from: end, limit: 1, signal: ending });
+        if (last.events[0] !== undefined) return { kind: "committed", version: end, position: last.events[0].position };
+      } catch (error) {
+        if (!isTidemarkError(error, "StoreUnavailable")) throw error;
+        environment.logger.warn({ stream: this.stream, error }, "the stream could not be read to settle an unknown outcome; it is tried again");
+      }
+      await delay(environment.clock, this.#jittered(SETTLE_PAUSE_MS * 2 ** Math.min(tries, 6)), ending);
+    }
+  }
+
+  #committed(round: Round, position: Position, confirmed: StreamState): void {
+    const { events } = round;
+    let { version } = confirmed;
+    // The window folds what the store will show it (W2).
+    for (const event of events) confirmed.window.fold({ version: ++version, recordedAt: event.recordedAt, metadata: event.metadata });
+    confirmed.version = version;
+    confirmed.state = round.state;
+    confirmed.position = position;
+    confirmed.lastEventId = (events[events.length - 1] as NewEvent).id;
+    this.#ports.counters.eventsAppended += events.length;
+    for (const { command, outcome, count } of round.decisions) {
+      if (outcome.kind === "accepted" && count === 0 && outcome.events.length > 0) this.#ports.counters.duplicates++;
+      this.#answer(command, outcome, position, confirmed);
+    }
+    this.#considerSnapshot(confirmed);
+  }
+
+  /** A3: one read for the whole round. Returns who has to be decided again. */
+  async #confirm(round: Round, confirmed: StreamState): Promise<readonly PendingCommand[]> {
+    const { store, counters, ending } = this.#ports;
+    counters.confirmations++;
+    let slice: StreamSlice;
+    try {
+      slice = await store.readStream(this.stream, { from: confirmed.version + 1, signal: ending });
+    } catch (error) {
+      if (ending.aborted) throw error;
+      for (const { command } of round.decisions) this.#fail(command, error);
+      return [];
+    }
+    if (slice.version < confirmed.version) throw rewound(this.stream, confirmed.version, slice);
+    if (slice.version === confirmed.version) {
+      for (const { command, outcome } of round.decisions) this.#answer(command, outcome, confirmed.position, confirmed);
+      return [];
+    }
+    return this.#decideAgain(round, confirmed, slice.events);
+  }
+
+  /** A4: brings the confirmed state up to date and returns the commands to decide anew. */
+  async #decideAgain(round: Round, confirmed: StreamState, missing: readonly StoredEvent[] | undefined): Promise<readonly PendingCommand[]> {
+    const { options } = this.#ports;
+    const commands = writable(round.decisions);
+    await this.#catchUp(confirmed, missing);
+    const again: PendingCommand[] = [];
+    for (const command of commands) {
+      if (++command.attempts < options.attempts) again.push(command);
+      else {
+        const message = `other writers won ${options.attempts} times on ${this.stream}; nothing was changed, try again later`;
+        this.#fail(command, new TooMuchContention(message, { retryable: true, details: { stream: this.stream, version: confirmed.version, attempts: options.attempts } }));
+      }
+    }
+    return again;
+  }
+
+  async #catchUp(confirmed: StreamState, missing: readonly StoredEvent[] | undefined): Promise<void> {
+    const { store, behaviour, codec, ending } = this.#ports;
+    if (missing !== undefined && missing[0]?.version === confirmed.version + 1) await confirmed.fold(missing, behaviour, codec);
+    for (;;) {
+      const slice = await store.readStream(this.stream, { from: confirmed.version + 1, signal: ending });
+      if (slice.version < confirmed.version) throw rewound(this.stream, confirmed.version, slice);
+      if (slice.events.length === 0) return;
+      await confirmed.fold(slice.events, behaviour, codec);
+      if (slice.next === undefined) return;
+    }
+  }
+
+  #answer(command: PendingCommand, outcome: Outcome, position: Position, confirmed: StreamState): void {
+    const { counters } = this.#ports;
+    if (command.answered || outcome.kind === "known" || outcome.kind === "refused") return;
+    if (confirmed.version < command.request.leastVersion) return this.#fail(command, tooNew(this.stream, command.request.leastVersion, confirmed.version));
+    if (outcome.kind === "failed") return this.#fail(command, outcome.error);
+    if (outcome.kind === "accepted") counters.commandsAccepted++;
+    else if (outcome.kind === "rejected") counters.commandsRejected++;
+    command.answer({ ...outcome, position } as ActorAnswer);
+  }
+
+  #fail(command: PendingCommand, error: unknown): void {
+    if (command.answered) return;
+    this.#ports.counters.commandsFailed++;
+    command.fail(error);
+  }
+
+  #considerSnapshot(confirmed: StreamState): void {
+    const { behaviour, snapshotter, environment } = this.#ports;
+    const policy = behaviour.snapshot;
+    if (snapshotter === undefined || policy === undefined) return;
+    const now = environment.clock.now();
+    try {
+      if (!isDue(policy, confirmed.state, { events: confirmed.version - this.#snapshotVersion, ms: now - this.#snapshotAt })) return;
+    } catch (error) {
+      environment.logger.warn({ stream: this.stream, error }, "the snapshot policy threw; no snapshot was taken");
+      return;
+    }
+    this.#snapshotVersion = confirmed.version;
+    this.#snapshotAt = now;
+    const { version, lastEventId, position, state } = confirmed;
+    snapshotter.offer({ stream: this.stream, version, eventId: lastEventId, position, schemaVersion: policy.schemaVersion ?? 1, state, window: confirmed.window.toJSON() });
+  }
+
+  /** A walk over the state now and then: when it may have grown by a quarter. */
+  #measure(confirmed: StreamState): void {
+    if (this.bytes > 0 && confirmed.version < this.#measuredVersion + 16 + (this.#measuredVersion >> 2)) return;
+    this.#measuredVersion = confirmed.version;
+    this.bytes = estimateBytes(confirmed.state) + confirmed.window.bytes;
+  }
+
+  /** The first retry goes at once, further ones wait: doubled, jittered. */
+  async #pause(conflicts: number): Promise<void> {
+    const { environment, options, ending } = this.#ports;
+    if (conflicts > 1) await delay(environment.clock, this.#jittered(Math.min(MAX_PAUSE_MS, options.retryPauseMs * 2 ** (conflicts - 2))), ending);
+  }
+
+  #jittered(ms: number): number {
+    return ms * (0.5 + this.#ports.environment.random.next() / 2);
+  }
+}
+
+type Outcome = Decision["outcome"];
+
+/** Those whose events were not written, for certain, and who still wait. */
+function writable(decisions: readonly Decision[]): PendingCommand[] {
+  return decisions.filter(({ command }) => command.notWritten()).map(({ command }) => command);
+}
+
+function isOneCommandsFault(outcome: Extract<AppendOutcome, { kind: "refused" }>): boolean {
+  return outcome.code === "too-large" || outcome.code === "invalid";
+}
+
+function refusal(outcome: Extract<AppendOutcome, { kind: "refused" }>, stream: string): Error {
+  const details = { stream, reason: outcome.code, ...(outcome.ownerHint === undefined ? {} : { ownerHint: outcome.ownerHint }) };
+  const options = { details, retryable: outcome.retryable, cause: outcome.cause };
+  switch (outcome.code) {
+    case "too-large":
+      return new AppendTooLarge(outcome.message, options);
+    case "invalid":
+      return new InvalidArgument(outcome.message, options);
+    case "closed":
+      return new StoreClosed(outcome.message, options);
+    case "busy":
+    case "unavailable":
+      return new StoreUnavailable(outcome.message, options);
+    default:
+      return new StoreRefused(outcome.message, options);
+  }
+}
+
+function rewound(stream: string, version: number, slice: StreamSlice): StoreRewound {
+  return new StoreRewound(`${stream} ends at version ${slice.version}, but version ${version} was acknowledged: the store was reset or restored from an older state`, {
+    details: { stream, version, actual: slice.version },
+  });
+}
+
+function tooNew(stream: string, wanted: number, version: number): StoreRewound {
+  return new StoreRewound(`the token names version ${wanted} of ${stream}, which ends at ${version}: the store was reset or restored from an older state`, { details: { stream, version, expected: wanted } });
+}
+
+function closed(stream: string, cause: unknown): AppClosed {
+  return new AppClosed("the app was closed before the command was answered", { details: { stream }, cause });
+}

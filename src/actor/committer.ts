@@ -1,0 +1,94 @@
+/**
+ * Group commit: joins the appends of many actors into one round trip to the store.
+ *
+ * G1 As soon as the store can take another group, whatever is waiting goes; the first of a group waits for the end of the current turn of the loop and for nothing else.
+ * G2 A group holds at most the store's number of appends and MAX_GROUP_BYTES; at most `groupsInFlight` groups are under way. First come, first sent.
+ * G3 Each append gets its own outcome; a store that breaks its promise (it throws, or answers too few) makes the outcome `unknown`, never "failed".
+ * G4 Two appends of one stream are never in one group: actors send one at a time.
+ */
+import type { Clock } from "../environment.ts";
+import type { Append, AppendOutcome, EventStore } from "../store/event-store.ts";
+import type { Counters } from "./metrics.ts";
+
+/** Most characters of data in a group; a single append may be larger. */
+const MAX_GROUP_CHARACTERS = 8 * 1024 * 1024;
+
+interface Waiting {
+  readonly append: Append;
+  readonly characters: number;
+  readonly resolve: (outcome: AppendOutcome) => void;
+}
+
+export class Committer {
+  readonly #store: EventStore;
+  readonly #clock: Clock;
+  readonly #counters: Counters;
+  #waiting: Waiting[] = [];
+  #inFlight = 0;
+  #scheduled = false;
+
+  constructor(store: EventStore, clock: Clock, counters: Counters) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#counters = counters;
+  }
+
+  /** Never rejects. */
+  append(append: Append): Promise<AppendOutcome> {
+    return new Promise((resolve) => {
+      let characters = 0;
+      for (const event of append.events) characters += event.data.length;
+      this.#waiting.push({ append, characters, resolve });
+      if (this.#scheduled || this.#inFlight >= this.#store.capabilities.groupsInFlight) return;
+      this.#scheduled = true;
+      this.#clock.immediate(() => {
+        this.#scheduled = false;
+        this.#send();
+      });
+    });
+  }
+
+  /** G1, G2. */
+  #send(): void {
+    while (this.#waiting.length > 0 && this.#inFlight < this.#store.capabilities.groupsInFlight) {
+      const group = this.#nextGroup();
+      this.#inFlight++;
+      this.#counters.groups++;
+      this.#counters.appends += group.length;
+      void this.#commit(group);
+    }
+  }
+
+  #nextGroup(): Waiting[] {
+    const most = this.#store.capabilities.maxAppendsInBatch;
+    let count = 0;
+    let characters = 0;
+    for (const waiting of this.#waiting) {
+      if (count === most || (count > 0 && characters + waiting.characters > MAX_GROUP_CHARACTERS)) break;
+      characters += waiting.characters;
+      count++;
+    }
+    if (count === this.#waiting.length) {
+      const all = this.#waiting;
+      this.#waiting = [];
+      return all;
+    }
+    return this.#waiting.splice(0, count);
+  }
+
+  async #commit(group: readonly Waiting[]): Promise<void> {
+    let outcomes: readonly AppendOutcome[];
+    let cause: unknown;
+    try {
+      outcomes = await this.#store.append(group.map((waiting) => waiting.append));
+    } catch (error) {
+      outcomes = [];
+      cause = error;
+    }
+    this.#inFlight--;
+    for (let index = 0; index < group.length; index++) {
+      (group[index] as Waiting).resolve(outcomes[index] ?? { kind: "unknown", cause: cause ?? new Error("the store did not answer this append") }); // G3
+    }
+    this.#send();
+  }
+}

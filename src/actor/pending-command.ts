@@ -1,0 +1,148 @@
+/**
+ * A command on its way through an actor: waiting, sent with an append, answered. It is answered exactly once, whatever comes first.
+ *
+ * C1 Deadline or signal end a command only while no append that holds its events is under way: from then on it answers what happened.
+ * C2 What was ended is never decided, and never decided again after a conflict.
+ * C3 A command whose deadline passed while its append was under way is told `OutcomeUnknown` once the store has said that it does not know, or at the hard bound of `expire`.
+ */
+import { Aborted, DeadlineExceeded, OutcomeUnknown } from "../errors.ts";
+import type { Clock, Timer } from "../environment.ts";
+import type { DomainEvent } from "../aggregate/behaviour.ts";
+import type { Position } from "../store/position.ts";
+
+/** What an actor answers. `position` covers everything that the answer rests on. */
+export type ActorAnswer =
+  | { readonly kind: "accepted"; readonly version: number; readonly position: Position; readonly events: readonly DomainEvent[] }
+  | { readonly kind: "rejected"; readonly version: number; readonly position: Position; readonly code: string; readonly details: unknown }
+  | { readonly kind: "state"; readonly version: number; readonly position: Position; readonly state: unknown };
+
+/** What a caller asks of an actor. */
+export interface CommandRequest {
+  /** Undefined: no command, only the state is asked for. */
+  readonly command: string | undefined;
+  readonly input: unknown;
+  readonly commandId: string;
+  /** Present when the caller chose the command id: then it stands in the stream's window. */
+  readonly fingerprint: string | undefined;
+  readonly expectedVersion: number | undefined;
+  /** The decision rests on this version at least. */
+  readonly leastVersion: number;
+  readonly fromCache: boolean;
+  readonly metadata: Readonly<Record<string, unknown>> | undefined;
+  readonly correlationId: string | undefined;
+  readonly causationId: string | undefined;
+  readonly traceparent: string | undefined;
+}
+
+export class PendingCommand {
+  readonly request: CommandRequest;
+  readonly stream: string;
+  /** Milliseconds since the epoch: the hard bound. */
+  readonly mustEndBy: number;
+  /** Decisions so far. */
+  attempts = 0;
+  #answered = false;
+  #sent = false;
+  #overdue = false;
+  readonly #resolve: (answer: ActorAnswer) => void;
+  readonly #reject: (error: unknown) => void;
+  #release: (() => void) | undefined;
+
+  constructor(stream: string, request: CommandRequest, mustEndBy: number, resolve: (answer: ActorAnswer) => void, reject: (error: unknown) => void) {
+    this.stream = stream;
+    this.request = request;
+    this.mustEndBy = mustEndBy;
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  /** Arms the caller's own deadline and signal; costs nothing for calls without them. */
+  bound(clock: Clock, deadlineMs: number | undefined, signal: AbortSignal | undefined): void {
+    if (deadlineMs === undefined && signal === undefined) return;
+    let timer: Timer | undefined;
+    const onAbort = (): void => this.#end(signal);
+    if (deadlineMs !== undefined) {
+      timer = clock.setTimer(deadlineMs, () => {
+        this.#overdue = true;
+        this.#end(undefined);
+      });
+    }
+    signal?.addEventListener("abort", onAbort, { once: true });
+    this.#release = () => {
+      timer?.cancel();
+      signal?.removeEventListener("abort", onAbort);
+    };
+    this.#signal = signal;
+    if (signal?.aborted === true) onAbort();
+  }
+  #signal: AbortSignal | undefined;
+
+  get answered(): boolean {
+    return this.#answered;
+  }
+
+  /** Its events are in an append that is under way. */
+  sent(): void {
+    this.#sent = true;
+  }
+
+  /** They were not written, for certain; false when it was meanwhile ended (C2). */
+  notWritten(): boolean {
+    this.#sent = false;
+    if (this.#overdue) this.#end(undefined);
+    else if (this.#signal?.aborted === true) this.#end(this.#signal);
+    return !this.#answered;
+  }
+
+  /** The store does not know (C3). */
+  outcomeUnknown(cause: unknown): void {
+    if (this.#overdue) this.#giveUp(cause);
+  }
+
+  /** The hard bound: nothing waits longer. */
+  expire(): void {
+    this.#overdue = true;
+    if (this.#sent) this.#giveUp(undefined);
+    else this.#end(undefined);
+  }
+
+  answer(answer: ActorAnswer): void {
+    if (this.#close()) this.#resolve(answer);
+  }
+
+  fail(error: unknown): void {
+    if (this.#close()) this.#reject(error);
+  }
+
+  /** As `fail`, but honest about events that are under way. */
+  abandon(error: Error): void {
+    if (this.#sent) this.#giveUp(error);
+    else this.fail(error);
+  }
+
+  #giveUp(cause: unknown): void {
+    this.fail(
+      new OutcomeUnknown(`nobody knows yet whether the events of the command stand in ${this.stream}: send it again with the same commandId (${this.request.commandId})`, {
+        retryable: true,
+        details: { stream: this.stream, commandId: this.request.commandId },
+        ...(cause === undefined ? {} : { cause }),
+      }),
+    );
+  }
+
+  /** C1. */
+  #end(signal: AbortSignal | undefined): void {
+    if (this.#sent || this.#answered) return;
+    const details = { stream: this.stream, commandId: this.request.commandId };
+    if (signal?.aborted === true) this.fail(new Aborted(`the command on ${this.stream} was aborted before it was decided`, { details, cause: signal.reason as unknown }));
+    else this.fail(new DeadlineExceeded(`the deadline of the command on ${this.stream} passed before it was decided; it changed nothing and never will`, { details, retryable: true }));
+  }
+
+  #close(): boolean {
+    if (this.#answered) return false;
+    this.#answered = true;
+    this.#release?.();
+    this.#release = undefined;
+    return true;
+  }
+}

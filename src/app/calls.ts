@@ -1,0 +1,204 @@
+/**
+ * From a call to an actor and back: options checked, input parsed and prepared, answers with their tokens.
+ */
+import type { Behaviour } from "../aggregate/behaviour.ts";
+import { assertJson } from "../aggregate/json.ts";
+import { isThenable } from "../aggregate/schema.ts";
+import type { ActorPorts } from "../actor/actor-ports.ts";
+import { assertCommandId } from "../actor/command-id.ts";
+import { fingerprint } from "../actor/fingerprint.ts";
+import { PendingCommand, type ActorAnswer, type CommandRequest } from "../actor/pending-command.ts";
+import type { Registry } from "../actor/registry.ts";
+import { requirementOf } from "../consistency/freshness.ts";
+import type { TokenCodec } from "../consistency/token-codec.ts";
+import { Aborted, DeadlineExceeded, InvalidArgument } from "../errors.ts";
+import type { Environment } from "../environment.ts";
+import { copyJson } from "../readmodel/json-copy.ts";
+import type { Position } from "../store/position.ts";
+import type { CallOptions, StateAnswer, StateOptions, UntypedResult } from "./app.ts";
+import type { CommandMiddleware } from "./middleware.ts";
+
+/** One aggregate instance, as calls know it. */
+export interface Target {
+  readonly id: string;
+  readonly stream: string;
+  readonly ports: ActorPorts;
+}
+
+export interface CallPorts {
+  readonly registry: Registry;
+  readonly tokens: TokenCodec;
+  readonly storeId: string;
+  readonly environment: Environment;
+  readonly middleware: CommandMiddleware | undefined;
+}
+
+const NO_OPTIONS: CallOptions = Object.freeze({});
+const NO_METADATA: Readonly<Record<string, unknown>> = Object.freeze({});
+
+export class Calls {
+  readonly #ports: CallPorts;
+
+  constructor(ports: CallPorts) {
+    this.#ports = ports;
+  }
+
+  /** Never throws: what is wrong with the call rejects. */
+  command(target: Target, command: string, input: unknown, options: CallOptions = NO_OPTIONS): Promise<UntypedResult> {
+    try {
+      const { middleware } = this.#ports;
+      if (middleware === undefined) return this.#run(target, command, input, options);
+      const { id, stream } = target;
+      const call = { category: target.ports.behaviour.category, id, stream, command, input, options };
+      return Promise.resolve(
+        middleware(call, (change = {}) => {
+          try {
+            return this.#run(target, command, "input" in change ? change.input : input, change.options ?? options);
+          } catch (error) {
+            return Promise.reject(error as Error);
+          }
+        }),
+      );
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+  }
+
+  state(target: Target, options: StateOptions = NO_OPTIONS): Promise<StateAnswer<unknown>> {
+    return new Promise((resolve, reject) => {
+      checkOptions(options);
+      this.#send(target, this.#request(target, undefined, undefined, undefined, options), options, (answer) => {
+        if (answer.kind !== "state") return;
+        const { state, version, position } = answer;
+        resolve({ state, version, token: this.#token(target, version, position) });
+      }, reject);
+    });
+  }
+
+  /** Errors: InvalidArgument, InvalidInput, UnknownCommand; and, as rejections, all others. */
+  #run(target: Target, command: string, input: unknown, options: CallOptions): Promise<UntypedResult> {
+    checkOptions(options);
+    const { behaviour } = target.ports;
+    const parsed = behaviour.parseInput(command, input);
+    const prepare = behaviour.prepare(command);
+    if (prepare === undefined && !isThenable(parsed)) return this.#decided(target, command, input, parsed, options, this.#ports.environment.clock.now());
+    return this.#prepared(target, command, input, parsed, prepare, options);
+  }
+
+  /** What is asynchronous before the mailbox has the bound of the call. */
+  async #prepared(target: Target, command: string, input: unknown, parsing: unknown, prepare: ReturnType<Behaviour["prepare"]>, options: CallOptions): Promise<UntypedResult> {
+    const { clock } = this.#ports.environment;
+    const begun = clock.now();
+    const boundMs = options.deadlineMs ?? target.ports.options.commandTimeoutMs;
+    const given = new AbortController();
+    const details = { stream: target.stream, command };
+    const timer = clock.setTimer(boundMs, () => given.abort(new DeadlineExceeded(`the deadline of ${command} on ${target.stream} passed before it was decided; it changed nothing`, { details, retryable: true })));
+    const onAbort = (): void => given.abort(new Aborted(`${command} on ${target.stream} was aborted before it was decided`, { details, cause: options.signal?.reason as unknown }));
+    options.signal?.addEventListener("abort", onAbort, { once: true });
+    if (options.signal?.aborted === true) onAbort();
+    let decides: unknown;
+    try {
+      decides = await orAborted(given.signal, async () => {
+        const parsed = await (parsing as Promise<unknown>);
+        return prepare === undefined ? parsed : await prepare(parsed, { signal: given.signal, metadata: options.metadata ?? NO_METADATA });
+      });
+    } finally {
+      timer.cancel();
+      options.signal?.removeEventListener("abort", onAbort);
+    }
+    return this.#decided(target, command, input, decides, options, begun);
+  }
+
+  #decided(target: Target, command: string, input: unknown, decides: unknown, options: CallOptions, begun: number): Promise<UntypedResult> {
+    const print = options.commandId === undefined ? undefined : fingerprint(command, input);
+    const request = this.#request(target, command, decides, print, options);
+    const spent = options.deadlineMs === undefined ? 0 : this.#ports.environment.clock.now() - begun;
+    const left = spent > 0 ? { ...options, deadlineMs: Math.max(0, (options.deadlineMs ?? 0) - spent) } : options;
+    return new Promise((resolve, reject) => {
+      this.#send(target, request, left, (answer) => resolve(this.#result(target, answer)), reject);
+    });
+  }
+
+  #send(target: Target, request: CommandRequest, options: StateOptions, resolve: (answer: ActorAnswer) => void, reject: (error: unknown) => void): void {
+    const { environment, registry } = this.#ports;
+    const mustEndBy = environment.clock.now() + Math.max(target.ports.options.commandTimeoutMs, options.deadlineMs ?? 0);
+    const command = new PendingCommand(target.stream, request, mustEndBy, resolve, reject);
+    command.bound(environment.clock, options.deadlineMs, options.signal);
+    if (!command.answered) registry.send(command, target.ports);
+  }
+
+  #request(target: Target, command: string | undefined, input: unknown, print: string | undefined, options: CallOptions): CommandRequest {
+    const { metadata } = options;
+    return {
+      command,
+      input,
+      commandId: options.commandId ?? this.#ports.environment.random.uuid(),
+      fingerprint: print,
+      expectedVersion: options.expectedVersion,
+      leastVersion: options.atLeast === undefined ? 0 : this.#leastVersion(target, options.atLeast),
+      fromCache: options.from === "cache",
+      metadata: metadata === undefined ? undefined : (copyJson(metadata) as Readonly<Record<string, unknown>>),
+      correlationId: options.correlationId,
+      causationId: options.causationId,
+      traceparent: options.traceparent,
+    };
+  }
+
+  #leastVersion(target: Target, token: string): number {
+    const { tokens, storeId } = this.#ports;
+    const { category } = target.ports.behaviour;
+    const entries = tokens.decode(token);
+    requirementOf(entries, storeId, [category]);
+    let version = 0;
+    for (const entry of entries) {
+      if (entry.store === storeId && entry.category === category && entry.id === target.id) version = Math.max(version, entry.version);
+    }
+    return version;
+  }
+
+  #result(target: Target, answer: ActorAnswer): UntypedResult {
+    const { version } = answer;
+    const token = this.#token(target, version, answer.position);
+    if (answer.kind === "accepted") return { ok: true, version, token, events: answer.events };
+    if (answer.kind === "rejected") return { ok: false, code: answer.code, details: answer.details, decidedAt: { version, token } };
+    throw new InvalidArgument("a command is never answered with a state");
+  }
+
+  #token(target: Target, version: number, position: Position): string {
+    return this.#ports.tokens.encode([{ store: this.#ports.storeId, category: target.ports.behaviour.category, id: target.id, version, position }]);
+  }
+}
+
+/** Errors: InvalidArgument that names the option. */
+function checkOptions(options: CallOptions): void {
+  if (options === NO_OPTIONS) return;
+  const { expectedVersion, commandId, deadlineMs, metadata, from } = options;
+  if (expectedVersion !== undefined && !(Number.isSafeInteger(expectedVersion) && expectedVersion >= 0)) throw refused("expectedVersion", "a whole number from 0");
+  if (deadlineMs !== undefined && !(deadlineMs > 0 && deadlineMs <= MAX_TIMER_MS)) throw refused("deadlineMs", `a number above 0 and at most ${MAX_TIMER_MS}`);
+  if (from !== undefined && from !== "store" && from !== "cache") throw refused("from", '"store" or "cache"');
+  if (commandId !== undefined) assertCommandId(commandId);
+  for (const name of ["correlationId", "causationId", "traceparent"] as const) {
+    const text = options[name];
+    if (text !== undefined && (typeof text !== "string" || text.length === 0 || text.length > MAX_TEXT)) throw refused(name, `text of 1 to ${MAX_TEXT} characters`);
+  }
+  if (metadata === undefined) return;
+  if (typeof metadata !== "object" || metadata === null || Array.isArray(metadata)) throw refused("metadata", "an object");
+  assertJson(metadata, "the call's metadata", {});
+}
+
+/** The longest delay of a timer. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+const MAX_TEXT = 1024;
+
+function refused(option: string, allowed: string): InvalidArgument {
+  return new InvalidArgument(`the option ${option} of a call must be ${allowed}`, { details: { option } });
+}
+
+function orAborted<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason as Error);
+    if (signal.aborted) return onAbort();
+    signal.addEventListener("abort", onAbort, { once: true });
+    work().then(resolve, reject);
+  });
+}
