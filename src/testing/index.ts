@@ -9,3 +9,5 @@ export { snapshotStoreCases, snapshotStoreContract } from "./store-contract-snap
 export type { OpenedSnapshots, SnapshotCase, SnapshotHarness } from "./store-contract-snapshots.ts";
 export { testApp } from "./test-app.ts";
 export type { TestApp, TestAppOptions } from "./test-app.ts";
+export { viewStoreCases, viewStoreContract } from "./view-store-contract.ts";
+export type { OpenedViews, ViewStoreCase, ViewStoreHarness } from "./view-store-contract.ts";
