@@ -9,7 +9,7 @@ import { generateLines } from "./import/generate.ts";
 import { importProgress } from "./import/progress.ts";
 import { importOrders, summaryOf } from "./import/run.ts";
 import { orderReadModels } from "./read-models.ts";
-import { storeOptions, storeSettings, type StoreSettings } from "./settings.ts";
+import { addStoreOptions, type StoreSettings } from "./settings.ts";
 
 const EXIT_BAD_ROWS = 2;
 
@@ -19,19 +19,14 @@ function wholeNumber(text: string): number {
   return number;
 }
 
-interface StoreFlags {
-  readonly store: string;
-  readonly views?: string;
-}
-
 const { statistics } = orderReadModels();
 
 /** The statistics are all that the command line reads; the service builds the other read models when it starts. */
 const openApp = (settings: StoreSettings): Promise<App> => tidemark({ ...settings, aggregates: [Order], readModels: [statistics] });
 const printJson = (result: object): boolean => process.stdout.write(`${JSON.stringify(result)}\n`);
 
-async function runImport(file: string, { limit, ...stores }: StoreFlags & { readonly limit?: number }): Promise<void> {
-  await using app = await openApp(storeSettings(stores));
+async function runImport(file: string, { limit, ...stores }: StoreSettings & { readonly limit?: number }): Promise<void> {
+  await using app = await openApp(stores);
   const progress = importProgress(process.stderr);
   const summary = await importOrders(app, { statistics }, file, {
     ...(limit === undefined ? {} : { limit }),
@@ -42,8 +37,8 @@ async function runImport(file: string, { limit, ...stores }: StoreFlags & { read
   if (summary.badRows > 0) process.exitCode = EXIT_BAD_ROWS;
 }
 
-async function runStats(stores: StoreFlags): Promise<void> {
-  await using app = await openApp(storeSettings(stores));
+async function runStats(stores: StoreSettings): Promise<void> {
+  await using app = await openApp(stores);
   await caughtUp(app);
   printJson({ readModel: await summaryOf(app, statistics) });
 }
@@ -74,13 +69,13 @@ function* lineEnds(lines: Iterable<string>): Generator<string> {
 
 program.name("npm run orders --").description("Orders from files, and what has become of them.");
 
-const importing = program.command("import").description("replay a file of orders as commands; run again, it goes on where it was").argument("<file>", "CSV");
-for (const option of storeOptions()) importing.addOption(option);
-importing.option("--limit <n>", "read at most so many rows", wholeNumber).action(runImport);
+addStoreOptions(program.command("import"))
+  .description("replay a file of orders as commands; run again, it goes on where it was")
+  .argument("<file>", "CSV")
+  .option("--limit <n>", "read at most so many rows", wholeNumber)
+  .action(runImport);
 
-const stats = program.command("stats").description("print the read model's counts as JSON");
-for (const option of storeOptions()) stats.addOption(option);
-stats.action(runStats);
+addStoreOptions(program.command("stats")).description("print the read model's counts as JSON").action(runStats);
 
 program
   .command("generate")

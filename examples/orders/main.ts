@@ -2,29 +2,21 @@
 import { program } from "commander";
 import { pino } from "pino";
 import { startService, type Service } from "./service.ts";
-import { storeOptions, storeSettings } from "./settings.ts";
+import { addStoreOptions, type StoreSettings } from "./settings.ts";
 
-interface Options {
-  readonly store: string;
-  readonly views?: string;
-  readonly demo?: boolean;
-}
-
-for (const option of storeOptions()) program.addOption(option);
-program
+addStoreOptions(program)
   .name("npm start --")
   .description("The orders service, on HOST (default 127.0.0.1) and PORT (default 8080).")
   .option("--demo", "let a simulated shop trickle orders in")
   .action(run)
   .addHelpText("after", "\nLOG_LEVEL chooses what is logged, default info.");
 
-async function run({ demo = false, ...stores }: Options): Promise<void> {
+async function run({ demo = false, ...stores }: StoreSettings & { readonly demo?: boolean }): Promise<void> {
   const logger = pino({ level: process.env["LOG_LEVEL"] ?? "info", base: null });
-  const settings = storeSettings(stores);
   const host = process.env["HOST"] ?? "127.0.0.1";
   const port = portOf(process.env["PORT"] ?? "8080");
-  const service = await startService({ ...settings, host, port, demo, logger });
-  process.stdout.write(`The orders service listens on ${service.url}\nEvents in ${settings.store}${settings.views === undefined ? "" : `, read models in ${settings.views}`}\n`);
+  const service = await startService({ ...stores, host, port, demo, logger });
+  process.stdout.write(`The orders service listens on ${service.url}, its events are in ${stores.store}\n`);
   closeOnSignals(service);
 }
 

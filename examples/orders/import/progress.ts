@@ -1,5 +1,5 @@
 /** How far an import is: a bar on a terminal, plain lines elsewhere. Written to stderr, so that stdout holds the result alone. */
-import { Format, Presets, SingleBar } from "cli-progress";
+import cliProgress from "cli-progress";
 
 const LINE_EVERY_MS = 1000;
 
@@ -20,13 +20,14 @@ export function paceOf(done: number, total: number, elapsedMs: number): { readon
 }
 
 function bar(stream: NodeJS.WriteStream): ImportProgress {
-  const single = new SingleBar({ stream, format: "{bar} {percentage}% | {value} of {total} commands | {rate}/s | {eta}", hideCursor: true, gracefulExit: true, fps: 10 }, Presets.shades_classic);
+  const format = "{bar} {percentage}% | {value} of {total} commands | {rate}/s | {seconds} s left";
+  const single = new cliProgress.SingleBar({ stream, format, hideCursor: true, gracefulExit: true }, cliProgress.Presets.shades_classic);
   const started = performance.now();
   let running = false;
   return {
     update(done, total) {
       const { rate, etaSeconds } = paceOf(done, total, performance.now() - started);
-      const payload = { rate, eta: Format.TimeFormat(etaSeconds, {}, 1) };
+      const payload = { rate, seconds: etaSeconds };
       if (running) single.update(done, payload);
       else single.start(total, done, payload);
       running = true;
