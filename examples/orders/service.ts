@@ -1,13 +1,11 @@
 /** Opens the shop, serves it over HTTP, and closes both in the right order. */
 import type { AddressInfo } from "node:net";
 import type { FastifyBaseLogger } from "fastify";
-import type { AppOptions } from "../../src/index.ts";
 import { simulateShop } from "./demo/simulated-shop.ts";
 import { createServer } from "./http/server.ts";
-import { openShop, type Shop } from "./shop.ts";
-import type { StoreSettings } from "./settings.ts";
+import { openShop, type Shop, type ShopOptions } from "./shop.ts";
 
-export interface ServiceOptions extends StoreSettings, Pick<AppOptions, "actors" | "tokens"> {
+export interface ServiceOptions extends Omit<ShopOptions, "environment"> {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;

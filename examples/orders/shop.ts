@@ -10,8 +10,10 @@ export interface Shop {
   readonly delay: ProjectionDelay;
 }
 
+export type ShopOptions = Omit<AppOptions, "aggregates" | "readModels">;
+
 /** Opens the app with the domain and all read models. */
-export async function openShop(options: Omit<AppOptions, "aggregates" | "readModels">): Promise<Shop> {
+export async function openShop(options: ShopOptions): Promise<Shop> {
   const delay = { ms: 0 };
   const models = orderReadModels(delay);
   const app = await tidemark({ ...options, aggregates: [Order], readModels: [models.orderList, models.customers, models.statistics] });

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { Order, orderCommands, publicInputs, type OrderCommand } from "../domain.ts";
 import type { Shop } from "../shop.ts";
+import { clientGone } from "./client-gone.ts";
 import { HttpProblem } from "./problem.ts";
 import { idParams, responses, type HttpServer } from "./schemas.ts";
 import { rememberToken, TOKEN_HEADER } from "./token.ts";
@@ -45,7 +46,7 @@ export function commandRoutes(server: HttpServer, { app }: Shop): void {
         const { id } = request.params;
         const { "if-match": expectedVersion, "idempotency-key": commandId, traceparent } = request.headers;
         const result = await app.execute(Order, id, command, request.body, {
-          signal: request.signal,
+          signal: clientGone(reply),
           ...(expectedVersion === undefined ? {} : { expectedVersion }),
           ...(commandId === undefined ? {} : { commandId }),
           ...(traceparent === undefined ? {} : { traceparent }),

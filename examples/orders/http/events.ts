@@ -11,6 +11,7 @@ import { z } from "zod";
 import type { EventPage } from "../../../src/index.ts";
 import { Order } from "../domain.ts";
 import type { Shop } from "../shop.ts";
+import { clientGone } from "./client-gone.ts";
 import { HttpProblem } from "./problem.ts";
 import { responses, type HttpServer } from "./schemas.ts";
 
@@ -29,7 +30,7 @@ export function eventRoutes(server: HttpServer, { app }: Shop, closing: AbortSig
   server.get("/events", { schema: { tags: ["reads"], operationId: "streamEvents", headers, querystring, response: responses({}, [400, 503]) } }, async (request, reply) => {
     if (streams >= MAX_STREAMS) throw new HttpProblem(503, "TooManyStreams", `no more than ${MAX_STREAMS} clients can follow at once`);
     const after = request.headers["last-event-id"] ?? request.query.after ?? "now";
-    const signal = AbortSignal.any([request.signal, closing]);
+    const signal = AbortSignal.any([clientGone(reply), closing]);
     const pages = app.subscribe([Order], { after, pageSize: PAGE_SIZE, signal })[Symbol.asyncIterator]();
     streams++;
     let first: IteratorResult<EventPage<typeof Order>>;

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { isTidemarkError, type Answer, type Position, type QueryOptions, type ReadModel, type ReadSide } from "../../../src/index.ts";
 import type { Shop } from "../shop.ts";
+import { clientGone } from "./client-gone.ts";
 import type { AnyReply, AnyRequest } from "./schemas.ts";
 import { forgetToken, tokenOf } from "./token.ts";
 
@@ -35,7 +36,7 @@ export async function freshRead<V, R>(
   const seconds = waitOf(request.headers["prefer"]);
   const options: QueryOptions = {
     onStale: request.headers["x-on-stale"] === "serve" ? "serve" : "fail",
-    signal: request.signal,
+    signal: clientGone(reply),
     ...(seconds === undefined ? {} : { timeoutMs: seconds * 1000 }),
     ...(stream === undefined ? {} : { stream }),
   };

@@ -24,7 +24,7 @@ export function healthRoutes(server: HttpServer, { app, models }: Shop, closing:
     const states = Object.values(models).map((model): [string, string] => [model.name, stateOf(model)]);
     const readModels = Object.fromEntries(states);
     if (closing.aborted) throw new HttpProblem(503, "Closing", "the service is closing");
-    const waiting = states.filter(([name, state]) => state === "failed" || state === "stopped" || !caughtUp.has(name));
+    const waiting = states.filter(([name, state]) => state === "failed" || state === "stopped" || state === "paused" || !caughtUp.has(name));
     if (waiting.length === 0) return { status: "ready", readModels };
     throw new HttpProblem(503, "NotReady", waiting.map(([name, state]) => `read model ${name} is ${state}`).join(", "), { readModels });
   });

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { Order } from "../domain.ts";
 import type { Shop } from "../shop.ts";
+import { clientGone } from "./client-gone.ts";
 import { HttpProblem } from "./problem.ts";
 import { idParams, responses, type HttpServer } from "./schemas.ts";
 
@@ -23,7 +24,7 @@ export function historyRoutes(server: HttpServer, { app }: Shop): void {
     async (request, reply) => {
       const { id } = request.params;
       const { at, from, limit } = request.query;
-      const { signal } = request;
+      const signal = clientGone(reply);
       const history = await app.history(Order, id, { from, limit: at === undefined ? limit : 1, signal });
       if (history.version === 0) throw new HttpProblem(404, "UnknownOrder", "nothing ever happened to this order");
       if (at === undefined) {

@@ -17,7 +17,7 @@ export class HttpProblem extends Error {
   }
 }
 
-/** The framework's codes that are the caller's business; every other one is a failure of the service. */
+/** By the framework's code; a code that is not here is 503 where a retry can help, and a failure of the service otherwise. */
 const STATUSES: Readonly<Record<string, number>> = {
   InvalidArgument: 400,
   InvalidInput: 400,
@@ -30,16 +30,10 @@ const STATUSES: Readonly<Record<string, number>> = {
   AppendTooLarge: 413,
   CommandIdReused: 422,
   MailboxFull: 429,
-  StaleRead: 503,
   ReadModelStopped: 503,
-  RegistryFull: 503,
-  TooMuchContention: 503,
-  DeadlineExceeded: 503,
-  OutcomeUnknown: 503,
   Aborted: 503,
   AppClosed: 503,
   StoreClosed: 503,
-  StoreUnavailable: 503,
 };
 
 /** Codes for what the HTTP server itself refuses. */
@@ -52,7 +46,7 @@ export function problemOf(error: unknown): HttpProblem {
   if (error instanceof HttpProblem) return error;
   if (error instanceof InputRefused) return new HttpProblem(400, "InvalidInput", error.message, { issues: error.issues });
   if (isTidemarkError(error)) {
-    const status = STATUSES[error.code];
+    const status = STATUSES[error.code] ?? (error.retryable ? 503 : undefined);
     const { expected, actual } = error.details;
     const issues = "issues" in error ? { issues: error.issues } : {};
     const versions = status === 412 ? { expected, actual } : {};

@@ -28,7 +28,7 @@ const PARTS: Readonly<Record<string, string>> = { body: "body", querystring: "qu
 export const validate: FastifySchemaCompiler<FastifySchema> = ({ schema, httpPart = "body" }) => {
   const parse = (schema as z.ZodType).safeParse.bind(schema);
   return (input: unknown) => {
-    const result = parse(input);
+    const result = parse(input ?? undefined); // Fastify says null where there is no body
     return result.success ? { value: result.data } : { error: new InputRefused(PARTS[httpPart] ?? httpPart, result.error.issues) };
   };
 };
