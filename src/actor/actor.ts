@@ -1,13 +1,15 @@
 /**
  * One stream, alive: a bounded mailbox, the confirmed state, and one loop that takes commands from the mailbox, decides them and makes them durable.
  *
- * A1 Serial: the loop decides one round of commands at a time, in the order of the mailbox, each on the state that the ones before it left.
+ * A1 Serial: commands are decided one after another, in the order of the mailbox, each on the state that the ones before it left.
  * A2 At most one append of the stream is unsettled, and it expects exactly the confirmed version: an event that this actor has not folded makes it a conflict.
+ *    While it is under way the next round is decided ahead, on the tentative state; its append is formed and not sent.
  * A3 Nobody hears what is not durable: every answer of a round waits for the round's append; where there is none, for one read that confirms that the stream is
- *    still at the version they were decided on. Excepted are calls that asked for the cache, and commands found standing in the log.
+ *    still at the version they were decided on. (The append before it does not confirm a round decided ahead: its commands may have come after that commit.)
+ *    Excepted are calls that asked for the cache, once what they rest on is durable, and commands found standing in the log.
  * A4 On a conflict everything tentative is thrown away, only the missing events are read and folded, and the commands are decided again: a bounded number of
  *    times, with jitter. A caller's `expectedVersion` is compared with what is then known, never retried over.
- * A5 An unknown outcome is settled before anything else is decided: the events of the append stand after the confirmed version, or another's do, or the same events
+ * A5 An unknown outcome is settled before anything else is sent: the events of the append stand after the confirmed version, or another's do, or the same events
  *    are sent again on the same version, which the store answers as if it were the first time (S5).
  * A6 Every accepted command is answered exactly once, also when the loop fails; an actor that failed is retired, and the next command begins with a new one.
  */
@@ -20,7 +22,7 @@ import type { ActorPorts } from "./actor-ports.ts";
 import { estimateBytes } from "./estimate-bytes.ts";
 import { hydrate } from "./hydrate.ts";
 import type { ActorAnswer, PendingCommand } from "./pending-command.ts";
-import { decideRound, type Decision, type Round } from "./round.ts";
+import { Round, type Decision } from "./round.ts";
 import type { StreamState } from "./stream-state.ts";
 
 /** Where an actor lives. */
@@ -35,6 +37,7 @@ const MAX_PAUSE_MS = 250;
 const SETTLE_PAUSE_MS = 20;
 
 type Settled = Exclude<AppendOutcome, { kind: "unknown" }>;
+type Refused = Extract<AppendOutcome, { kind: "refused" }>;
 
 export class Actor {
   readonly stream: string;
@@ -42,8 +45,15 @@ export class Actor {
   readonly #home: ActorHome;
   #confirmed: StreamState | undefined;
   #mailbox: PendingCommand[] | undefined;
-  /** Taken from the mailbox, not all answered yet. */
-  #current: readonly PendingCommand[] | undefined;
+  /** Taken from the mailbox and not in a round yet: only while something asynchronous is needed to decide them. */
+  #taken: readonly PendingCommand[] | undefined;
+  #round: Round | undefined;
+  /** A2: decided on top of the round whose append is under way. */
+  #ahead: Round | undefined;
+  #deciding: Promise<void> | undefined;
+  #sending = false;
+  /** Commands that are to be decided one by one, because a neighbour spoilt their append. */
+  #alone = 0;
   #working = false;
   #snapshotVersion = 0;
   #snapshotAt = 0;
@@ -56,6 +66,8 @@ export class Actor {
   older: Actor | undefined;
   newer: Actor | undefined;
   usedAt = 0;
+  /** Stands in the registry's list of those to work in this turn. */
+  ready = false;
 
   constructor(stream: string, ports: ActorPorts, home: ActorHome) {
     this.stream = stream;
@@ -69,22 +81,23 @@ export class Actor {
   }
 
   get waiting(): number {
-    return (this.#mailbox?.length ?? 0) + (this.#current?.length ?? 0);
+    return (this.#mailbox?.length ?? 0) + (this.#ahead?.decisions.length ?? 0) + (this.#round?.decisions.length ?? 0);
   }
 
-  /** Puts a command into the mailbox; false when it is full. */
+  /** Puts a command into the mailbox; false when it is full. What was decided ahead still counts as waiting. */
   accept(command: PendingCommand): boolean {
-    this.#mailbox ??= [];
-    if (this.#mailbox.length >= this.#ports.options.mailboxCapacity) return false;
-    this.#mailbox.push(command);
+    const waiting = (this.#mailbox?.length ?? 0) + (this.#ahead?.decisions.length ?? 0);
+    if (waiting >= this.#ports.options.mailboxCapacity) return false;
+    (this.#mailbox ??= []).push(command);
     return true;
   }
 
-  /** Begins to work through the mailbox, unless it does already. */
+  /** Works through the mailbox, or decides ahead while an append is under way. */
   work(): void {
-    if (this.#working) return;
-    this.#working = true;
-    void this.#run();
+    if (!this.#working) {
+      this.#working = true;
+      void this.#run();
+    } else if (this.#sending) this.#decideAhead();
   }
 
   /** Ends commands whose hard bound has passed. */
@@ -98,7 +111,8 @@ export class Actor {
   }
 
   #unanswered(): PendingCommand[] {
-    return [...(this.#current ?? []), ...(this.#mailbox ?? [])].filter((command) => !command.answered);
+    const rounds = [...(this.#round?.unanswered ?? []), ...(this.#ahead?.unanswered ?? [])];
+    return [...rounds, ...[...(this.#taken ?? []), ...(this.#mailbox ?? [])].filter((command) => !command.answered)];
   }
 
   async #run(): Promise<void> {
@@ -108,12 +122,7 @@ export class Actor {
         this.#snapshotVersion = this.#confirmed.version;
         this.#snapshotAt = this.#ports.environment.clock.now();
       }
-      while (this.#mailbox !== undefined) {
-        this.#current = this.#mailbox;
-        this.#mailbox = undefined;
-        await this.#process(this.#current, this.#confirmed);
-        this.#current = undefined;
-      }
+      await this.#drain(this.#confirmed);
       this.#measure(this.#confirmed);
     } catch (error) {
       this.#failed(error);
@@ -132,41 +141,87 @@ export class Actor {
       this.#ports.counters.commandsFailed++;
       command.abandon(error);
     }
-    this.#current = undefined;
     this.#mailbox = undefined;
+    this.#taken = undefined;
+    this.#round = undefined;
+    this.#ahead = undefined;
+    this.#sending = false;
   }
 
-  /** Answers all of these commands (A1). */
-  async #process(commands: readonly PendingCommand[], confirmed: StreamState): Promise<void> {
-    const { counters } = this.#ports;
-    let pending = commands;
-    let alone = false;
+  /** Answers everything in the mailbox, and what comes meanwhile (A1). */
+  async #drain(confirmed: StreamState): Promise<void> {
     let lost = 0;
-    while (pending.length > 0) {
-      const now = alone ? pending.slice(0, 1) : pending;
-      const round = await decideRound(now, confirmed, this.stream, this.#ports);
+    while (this.#mailbox !== undefined || this.#ahead !== undefined) {
+      const round = this.#ahead ?? new Round(this.stream, this.#ports, confirmed, undefined);
+      this.#ahead = undefined;
+      this.#round = round;
+      const taking = this.#decideInto(round);
+      if (taking !== undefined) await taking;
       this.#answerAtOnce(round, confirmed);
-      let again: readonly PendingCommand[] = [];
-      if (round.events.length > 0) {
+      if (round.spoilt) this.#decideAnew(round.unanswered);
+      else if (round.events.length === 0) {
+        if (round.unanswered.length > 0) await this.#confirm(round, confirmed);
+      } else {
         const outcome = await this.#append(round, confirmed);
         if (outcome.kind === "committed") this.#committed(round, outcome.position, confirmed);
         else if (outcome.kind === "conflict") {
-          counters.conflicts++;
-          again = await this.#decideAgain(round, confirmed, outcome.missing);
+          this.#ports.counters.conflicts++;
+          await this.#overtaken(round, confirmed, outcome.missing);
           await this.#pause(++lost);
-        } else if (isOneCommandsFault(outcome) && round.decisions.length > 1) {
-          // One bad neighbour in a shared append: from here on each command has an append of its own.
-          again = writable(round.decisions);
-          alone = true;
-        } else {
-          const error = refusal(outcome, this.stream);
-          for (const { command } of round.decisions) if (command.notWritten()) this.#fail(command, error);
-        }
-      } else if (round.decisions.some(({ command }) => !command.answered)) {
-        again = await this.#confirm(round, confirmed);
+        } else this.#refused(round, outcome);
       }
-      pending = [...again, ...round.leftOver, ...pending.slice(now.length)];
+      this.#round = undefined;
     }
+  }
+
+  /** Decides what waits; a promise only where something asynchronous is needed. */
+  #decideInto(round: Round): Promise<void> | undefined {
+    const waiting = this.#mailbox;
+    if (waiting === undefined || round.full) return undefined;
+    const commands = this.#alone > 0 ? waiting.slice(0, 1) : waiting;
+    this.#mailbox = commands.length < waiting.length ? waiting.slice(commands.length) : undefined;
+    if (this.#alone > 0) this.#alone--;
+    const took = round.decide(commands);
+    if (!(took instanceof Promise)) {
+      this.#putBack(commands.slice(took));
+      return undefined;
+    }
+    this.#taken = commands;
+    return took.then((count) => {
+      this.#taken = undefined;
+      this.#putBack(commands.slice(count));
+    });
+  }
+
+  /** A2. */
+  #decideAhead(): void {
+    if (this.#confirmed === undefined || this.#deciding !== undefined || this.#alone > 0 || this.#mailbox === undefined) return;
+    this.#ahead ??= new Round(this.stream, this.#ports, this.#confirmed, this.#round);
+    this.#deciding = this.#decideInto(this.#ahead)?.finally(() => (this.#deciding = undefined));
+  }
+
+  /** To the front of the mailbox: they came before what is in it. */
+  #putBack(commands: readonly PendingCommand[]): void {
+    if (commands.length > 0) this.#mailbox = this.#mailbox === undefined ? [...commands] : [...commands, ...this.#mailbox];
+  }
+
+  /** Throws away everything tentative: these commands, and what was decided ahead on top of them, are decided again. */
+  #decideAnew(commands: readonly PendingCommand[]): void {
+    const ahead = this.#ahead?.unanswered ?? [];
+    this.#ahead = undefined;
+    this.#round = undefined;
+    this.#putBack([...commands, ...ahead]);
+  }
+
+  #refused(round: Round, outcome: Refused): void {
+    const commands = writable(round.decisions);
+    if (isOneCommandsFault(outcome) && commands.length > 1) {
+      this.#alone = commands.length;
+      return this.#decideAnew(commands);
+    }
+    const error = refusal(outcome, this.stream);
+    for (const command of commands) this.#fail(command, error);
+    this.#decideAnew([]);
   }
 
   /** A3: those that need no confirmation. */
@@ -177,29 +232,32 @@ export class Actor {
         this.#ports.counters.commandsAccepted++;
         command.answer(outcome.answer);
       } else if (outcome.kind === "refused") this.#fail(command, outcome.error);
-      else if (command.request.fromCache && count === 0 && first === 0 && outcome.version >= command.request.leastVersion) this.#answer(command, outcome, confirmed.position, confirmed);
+      else if (command.request.options.from === "cache" && count === 0 && first === 0 && outcome.version >= command.request.leastVersion) this.#answer(command, outcome, confirmed.position, confirmed);
     }
   }
 
   /** A2, A5. */
   async #append(round: Round, confirmed: StreamState): Promise<Settled> {
-    const { committer, counters, environment, ending } = this.#ports;
-    for (const { command } of round.decisions) if (!command.answered) command.sent();
-    for (let tries = 1; ; tries++) {
-      const outcome = await committer.append({ stream: this.stream, expected: confirmed.version, events: round.events });
-      if (outcome.kind !== "unknown") return outcome;
-      counters.unknownOutcomes++;
-      environment.logger.warn({ stream: this.stream, version: confirmed.version, error: outcome.cause }, "the outcome of an append is unknown; the stream is read before anything else is decided");
-      const found = await this.#lookFor(round, confirmed.version, outcome.cause);
-      if (found !== undefined) return found;
-      await delay(environment.clock, this.#jittered(SETTLE_PAUSE_MS * 2 ** Math.min(tries, 6)), ending);
+    const { committer } = this.#ports;
+    for (const { command } of round.decisions) command.sent();
+    this.#sending = true;
+    const append = { stream: this.stream, expected: confirmed.version, events: round.events };
+    let outcome = await committer.append(append);
+    for (let tries = 1; outcome.kind === "unknown"; tries++) {
+      outcome = (await this.#lookFor(round, confirmed.version, outcome.cause, tries)) ?? (await committer.append(append));
     }
+    this.#sending = false;
+    if (this.#deciding !== undefined) await this.#deciding;
+    return outcome;
   }
 
   /** A5: what the log says of an append; undefined when nothing stands after the version it was made on. */
-  async #lookFor(round: Round, version: number, cause: unknown): Promise<Settled | undefined> {
-    const { store, environment, ending } = this.#ports;
+  async #lookFor(round: Round, version: number, cause: unknown, sent: number): Promise<Settled | undefined> {
+    const { store, environment, counters, ending } = this.#ports;
+    counters.unknownOutcomes++;
+    environment.logger.warn({ stream: this.stream, version, error: cause }, "the outcome of an append is unknown; the stream is read before anything else is sent");
     const first = round.events[0] as NewEvent;
+    if (sent > 1) await this.#settlePause(sent);
     for (let tries = 1; ; tries++) {
       if (ending.aborted) throw closed(this.stream, cause);
       for (const { command } of round.decisions) command.outcomeUnknown(cause);
@@ -215,8 +273,13 @@ export class Actor {
         if (!isTidemarkError(error, "StoreUnavailable")) throw error;
         environment.logger.warn({ stream: this.stream, error }, "the stream could not be read to settle an unknown outcome; it is tried again");
       }
-      await delay(environment.clock, this.#jittered(SETTLE_PAUSE_MS * 2 ** Math.min(tries, 6)), ending);
+      await this.#settlePause(tries);
     }
+  }
+
+  #settlePause(tries: number): Promise<void> {
+    const { environment, ending } = this.#ports;
+    return delay(environment.clock, this.#jittered(SETTLE_PAUSE_MS * 2 ** Math.min(tries, 6)), ending);
   }
 
   #committed(round: Round, position: Position, confirmed: StreamState): void {
@@ -228,6 +291,7 @@ export class Actor {
     confirmed.state = round.state;
     confirmed.position = position;
     confirmed.lastEventId = (events[events.length - 1] as NewEvent).id;
+    this.#ahead?.basisCommitted();
     this.#ports.counters.eventsAppended += events.length;
     for (const { command, outcome, count } of round.decisions) {
       if (outcome.kind === "accepted" && count === 0 && outcome.events.length > 0) this.#ports.counters.duplicates++;
@@ -236,8 +300,8 @@ export class Actor {
     this.#considerSnapshot(confirmed);
   }
 
-  /** A3: one read for the whole round. Returns who has to be decided again. */
-  async #confirm(round: Round, confirmed: StreamState): Promise<readonly PendingCommand[]> {
+  /** A3: one read for the whole round. */
+  async #confirm(round: Round, confirmed: StreamState): Promise<void> {
     const { store, counters, ending } = this.#ports;
     counters.confirmations++;
     let slice: StreamSlice;
@@ -246,30 +310,24 @@ export class Actor {
     } catch (error) {
       if (ending.aborted) throw error;
       for (const { command } of round.decisions) this.#fail(command, error);
-      return [];
+      return;
     }
     if (slice.version < confirmed.version) throw rewound(this.stream, confirmed.version, slice);
-    if (slice.version === confirmed.version) {
-      for (const { command, outcome } of round.decisions) this.#answer(command, outcome, confirmed.position, confirmed);
-      return [];
-    }
-    return this.#decideAgain(round, confirmed, slice.events);
+    if (slice.version > confirmed.version) return this.#overtaken(round, confirmed, slice.events);
+    for (const { command, outcome } of round.decisions) this.#answer(command, outcome, confirmed.position, confirmed);
   }
 
-  /** A4: brings the confirmed state up to date and returns the commands to decide anew. */
-  async #decideAgain(round: Round, confirmed: StreamState, missing: readonly StoredEvent[] | undefined): Promise<readonly PendingCommand[]> {
-    const { options } = this.#ports;
+  /** A4: brings the confirmed state up to date; the commands are decided again, those that have lost too often are told so. */
+  async #overtaken(round: Round, confirmed: StreamState, missing: readonly StoredEvent[] | undefined): Promise<void> {
+    const { attempts } = this.#ports.options;
     const commands = writable(round.decisions);
     await this.#catchUp(confirmed, missing);
-    const again: PendingCommand[] = [];
     for (const command of commands) {
-      if (++command.attempts < options.attempts) again.push(command);
-      else {
-        const message = `other writers won ${options.attempts} times on ${this.stream}; nothing was changed, try again later`;
-        this.#fail(command, new TooMuchContention(message, { retryable: true, details: { stream: this.stream, version: confirmed.version, attempts: options.attempts } }));
-      }
+      if (++command.attempts < attempts) continue;
+      const message = `other writers won ${attempts} times on ${this.stream}; nothing was changed, try again later`;
+      this.#fail(command, new TooMuchContention(message, { retryable: true, details: { stream: this.stream, version: confirmed.version, attempts } }));
     }
-    return again;
+    this.#decideAnew(commands.filter((command) => !command.answered));
   }
 
   async #catchUp(confirmed: StreamState, missing: readonly StoredEvent[] | undefined): Promise<void> {
@@ -342,11 +400,11 @@ function writable(decisions: readonly Decision[]): PendingCommand[] {
   return decisions.filter(({ command }) => command.notWritten()).map(({ command }) => command);
 }
 
-function isOneCommandsFault(outcome: Extract<AppendOutcome, { kind: "refused" }>): boolean {
+function isOneCommandsFault(outcome: Refused): boolean {
   return outcome.code === "too-large" || outcome.code === "invalid";
 }
 
-function refusal(outcome: Extract<AppendOutcome, { kind: "refused" }>, stream: string): Error {
+function refusal(outcome: Refused, stream: string): Error {
   const details = { stream, reason: outcome.code, ...(outcome.ownerHint === undefined ? {} : { ownerHint: outcome.ownerHint }) };
   const options = { details, retryable: outcome.retryable, cause: outcome.cause };
   switch (outcome.code) {

@@ -16,6 +16,17 @@ export type ActorAnswer =
   | { readonly kind: "rejected"; readonly version: number; readonly position: Position; readonly code: string; readonly details: unknown }
   | { readonly kind: "state"; readonly version: number; readonly position: Position; readonly state: unknown };
 
+/** What a caller may say beside the input, as far as actors know it. */
+export interface RequestOptions {
+  readonly expectedVersion?: number;
+  readonly from?: "store" | "cache";
+  /** The actor's own copy. */
+  readonly metadata?: Readonly<Record<string, unknown>>;
+  readonly correlationId?: string;
+  readonly causationId?: string;
+  readonly traceparent?: string;
+}
+
 /** What a caller asks of an actor. */
 export interface CommandRequest {
   /** Undefined: no command, only the state is asked for. */
@@ -24,14 +35,9 @@ export interface CommandRequest {
   readonly commandId: string;
   /** Present when the caller chose the command id: then it stands in the stream's window. */
   readonly fingerprint: string | undefined;
-  readonly expectedVersion: number | undefined;
   /** The decision rests on this version at least. */
   readonly leastVersion: number;
-  readonly fromCache: boolean;
-  readonly metadata: Readonly<Record<string, unknown>> | undefined;
-  readonly correlationId: string | undefined;
-  readonly causationId: string | undefined;
-  readonly traceparent: string | undefined;
+  readonly options: RequestOptions;
 }
 
 export class PendingCommand {
@@ -47,6 +53,7 @@ export class PendingCommand {
   readonly #resolve: (answer: ActorAnswer) => void;
   readonly #reject: (error: unknown) => void;
   #release: (() => void) | undefined;
+  #signal: AbortSignal | undefined;
 
   constructor(stream: string, request: CommandRequest, mustEndBy: number, resolve: (answer: ActorAnswer) => void, reject: (error: unknown) => void) {
     this.stream = stream;
@@ -75,7 +82,6 @@ export class PendingCommand {
     this.#signal = signal;
     if (signal?.aborted === true) onAbort();
   }
-  #signal: AbortSignal | undefined;
 
   get answered(): boolean {
     return this.#answered;

@@ -66,14 +66,15 @@ export class Registry implements ActorHome {
       const message = `the mailbox of ${command.stream} holds ${this.#options.mailboxCapacity} commands; nothing was decided, try again later`;
       return this.#refuse(command, new MailboxFull(message, { retryable: true, details: { stream: command.stream, capacity: this.#options.mailboxCapacity } }));
     }
-    if (this.#busy.has(actor)) return;
+    if (actor.ready) return;
+    actor.ready = true;
     this.#busy.add(actor);
     if (this.#ready.push(actor) === 1) this.#environment.clock.immediate(() => this.#turn());
   }
 
   rested(actor: Actor): void {
     if (!actor.idle) return actor.work();
-    this.#busy.delete(actor);
+    if (!actor.ready) this.#busy.delete(actor);
     if (this.#actors.get(actor.stream) === actor) this.#weigh(actor);
     if (this.#busy.size === 0) this.#onRest?.();
   }
@@ -116,7 +117,11 @@ export class Registry implements ActorHome {
   #turn(): void {
     const ready = this.#ready;
     this.#ready = [];
-    for (const actor of ready) actor.work();
+    for (const actor of ready) {
+      actor.ready = false;
+      if (actor.idle) this.rested(actor);
+      else actor.work();
+    }
   }
 
   /** R3. */

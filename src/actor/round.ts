@@ -1,12 +1,13 @@
 /**
- * Decides a run of commands, one after another, on one stream: from what is known for certain to what would be, if their events were appended.
+ * Decides a run of commands, one after another, on one stream: from a known state to what would be, if their events were appended.
  *
  * D1 Each command is decided on the state that the ones before it left; nothing of that leaves the round before the events are durable.
- * D2 All events of a round make one append; a command whose events do not fit any more is left over, with all that come after it.
+ * D2 All events of a round make one append; a command whose events do not fit any more closes the round, and waits with all that come after it.
  * D3 The state is evolved with what a reader will see: encoded, decoded, upcast, frozen (I3).
  * D4 A command id that its caller chose is looked for before anything is decided: in the stream's window, whose hits are compared with the log, then among the
- *    commands of this round. The same id with another payload is `CommandIdReused`.
+ *    commands of this round and of the one before it that is under way. The same id with another payload is `CommandIdReused`.
  * D5 Ids of events are drawn for this decision: the same ids can only be the same events, in any process.
+ * D6 Asynchronous only where it must be: a hit in the window, an asynchronous codec.
  */
 import type { Behaviour, Decided, DomainEvent } from "../aggregate/behaviour.ts";
 import { AppendTooLarge, CommandIdReused, DomainCodeFailed, isTidemarkError, StoreRewound, TidemarkError, UnserialisableData, WrongExpectedVersion } from "../errors.ts";
@@ -14,6 +15,7 @@ import type { EventMetadata, NewEvent, StoredEvent } from "../store/event-store.
 import { appendBound, appendBytes } from "../store/validate-append.ts";
 import type { ActorPorts } from "./actor-ports.ts";
 import { derivedId } from "./command-id.ts";
+import type { RememberedCommand } from "./command-window.ts";
 import type { ActorAnswer, CommandRequest, PendingCommand } from "./pending-command.ts";
 import { currentForm, type StreamState } from "./stream-state.ts";
 
@@ -36,91 +38,183 @@ export interface Decision {
   readonly count: number;
 }
 
-export interface Round {
-  readonly decisions: readonly Decision[];
-  readonly events: readonly NewEvent[];
-  /** D2. */
-  readonly leftOver: readonly PendingCommand[];
-  /** After all events. */
-  readonly state: unknown;
-}
-
-export async function decideRound(commands: readonly PendingCommand[], confirmed: StreamState, stream: string, ports: ActorPorts): Promise<Round> {
-  const { behaviour, environment, store } = ports;
-  const { maxAppendBytes } = store.capabilities;
-  const now = environment.clock.now();
-  const decisions: Decision[] = [];
-  const events: NewEvent[] = [];
-  let { state } = confirmed;
-  let bound = 0;
-  let chosen: Map<string, Decision> | undefined;
-
-  const decide = async (command: PendingCommand): Promise<Outcome | "left-over"> => {
-    const { request } = command;
-    const version = confirmed.version + events.length;
-    if (request.fingerprint !== undefined) {
-      const known = (await remembered(request, confirmed, stream, ports)) ?? twin(request, chosen?.get(request.commandId), stream);
-      if (known !== undefined) return known;
-    }
-    if (request.expectedVersion !== undefined && request.expectedVersion !== version) return { kind: "failed", version, error: wrongVersion(request.expectedVersion, version, stream) };
-    if (request.command === undefined) return { kind: "state", version, state };
-
-    const said = decideOne(behaviour, request, request.command, { state, version, now, stream });
-    if (said instanceof TidemarkError) return { kind: "failed", version, error: said };
-    if (!said.ok) return { kind: "rejected", version, code: said.code, details: said.details };
-    if (said.events.length === 0) return { kind: "accepted", version, events: said.events };
-
-    try {
-      const encoding = ports.codec.encode(said.events.map(({ type, data }) => ({ stream, type, data })));
-      const texts = encoding instanceof Promise ? await encoding : encoding;
-      const fresh = said.events.map((event, index) => newEvent(event.type, texts[index], request, now, ports));
-      const size = appendBound(fresh);
-      if (bound + size > maxAppendBytes && appendBytes([...events, ...fresh]) > maxAppendBytes) {
-        if (events.length > 0) return "left-over"; // D2
-        const message = `the events of ${behaviour.category}.${request.command} on ${stream} are ${appendBytes(fresh)} bytes; the store takes at most ${maxAppendBytes} in one append`;
-        return { kind: "failed", version, error: new AppendTooLarge(message, { details: { stream, version, command: request.command, maxAppendBytes } }) };
-      }
-      const decoding = ports.codec.decode(fresh.map(({ type, data }) => ({ stream, type, data })));
-      const decoded = decoding instanceof Promise ? await decoding : decoding;
-      const current = fresh.map((event, index) => behaviour.upcast(event.type, event.metadata.schemaVersion ?? 1, decoded[index], { stream, version: version + 1 + index })); // D3
-      state = behaviour.evolve(state, current, { stream, version: version + 1 });
-      bound += size;
-      for (const event of fresh) events.push(event);
-      return { kind: "accepted", version: version + fresh.length, events: current };
-    } catch (cause) {
-      return { kind: "failed", version, error: notRecordable(cause, request.command, stream, version, behaviour) };
-    }
-  };
-
-  for (let index = 0; index < commands.length; index++) {
-    const command = commands[index] as PendingCommand;
-    if (command.answered) continue;
-    const first = events.length;
-    const outcome = await decide(command);
-    if (outcome === "left-over") return { decisions, events, leftOver: commands.slice(index), state };
-    const decision = { command, outcome, first, count: events.length - first };
-    decisions.push(decision);
-    if (decision.count > 0 && command.request.fingerprint !== undefined) (chosen ??= new Map()).set(command.request.commandId, decision);
-  }
-  return { decisions, events, leftOver: [], state };
-}
-
-interface Basis {
-  readonly state: unknown;
+/** What a round starts from: the confirmed state, or the round that is under way. */
+export interface Basis {
   readonly version: number;
+  readonly state: unknown;
+}
+
+export class Round {
+  readonly decisions: Decision[] = [];
+  readonly events: NewEvent[] = [];
+  /** D2. */
+  full = false;
+  readonly #stream: string;
+  readonly #ports: ActorPorts;
+  readonly #confirmed: StreamState;
+  readonly #from: number;
+  #state: unknown;
+  #bound = 0;
+  #chosen: Map<string, Decision> | undefined;
+  #before: Round | undefined;
+
+  constructor(stream: string, ports: ActorPorts, confirmed: StreamState, before: Round | undefined) {
+    this.#stream = stream;
+    this.#ports = ports;
+    this.#confirmed = confirmed;
+    this.#before = before;
+    const basis: Basis = before ?? confirmed;
+    this.#from = basis.version;
+    this.#state = basis.state;
+  }
+
+  /** Of the stream, after all events of the round. */
+  get version(): number {
+    return this.#from + this.events.length;
+  }
+
+  /** After all events of the round. */
+  get state(): unknown {
+    return this.#state;
+  }
+
+  /** Commands in it that have no answer yet. */
+  get unanswered(): PendingCommand[] {
+    return this.decisions.filter(({ command }) => !command.answered).map(({ command }) => command);
+  }
+
+  /** Some command whose events are in it was ended meanwhile: they must not be written (C2). */
+  get spoilt(): boolean {
+    return this.decisions.some(({ command, count }) => count > 0 && command.answered);
+  }
+
+  /** The command with events in this round whose caller chose this id. */
+  chosen(commandId: string): Decision | undefined {
+    return this.#chosen?.get(commandId);
+  }
+
+  /** The round before this one was committed: what it knew is in the window now. */
+  basisCommitted(): void {
+    this.#before = undefined;
+  }
+
+  /** Decides commands in their order until the round is full; how many it took. */
+  decide(commands: readonly PendingCommand[]): number | Promise<number> {
+    const now = this.#ports.environment.clock.now();
+    for (let index = 0; index < commands.length; index++) {
+      const taken = this.#take(commands[index] as PendingCommand, now);
+      if (taken instanceof Promise) return this.#decideRest(commands, index, taken);
+      if (!taken) return index;
+    }
+    return commands.length;
+  }
+
+  async #decideRest(commands: readonly PendingCommand[], from: number, first: Promise<boolean>): Promise<number> {
+    if (!(await first)) return from;
+    for (let index = from + 1; index < commands.length; index++) {
+      if (!(await this.#take(commands[index] as PendingCommand, this.#ports.environment.clock.now()))) return index;
+    }
+    return commands.length;
+  }
+
+  /** False when the command did not fit. */
+  #take(command: PendingCommand, now: number): boolean | Promise<boolean> {
+    if (command.answered) return true;
+    const { request } = command;
+    if (request.fingerprint === undefined) return this.#fresh(command, now);
+    const places = this.#confirmed.window.find(request.commandId);
+    if (places.length === 0) return this.#twinOrFresh(command, now);
+    return remembered(request, places, this.#stream, this.#ports).then((known) => {
+      if (known === undefined) return this.#twinOrFresh(command, now);
+      return this.#note(command, known, 0);
+    });
+  }
+
+  /** D4, commands that are not in the log yet: what the first one becomes, the second one becomes. */
+  #twinOrFresh(command: PendingCommand, now: number): boolean | Promise<boolean> {
+    const { request } = command;
+    const first = this.chosen(request.commandId) ?? this.#before?.chosen(request.commandId);
+    if (first === undefined || first.outcome.kind !== "accepted") return this.#fresh(command, now);
+    if (first.command.request.fingerprint === request.fingerprint) return this.#note(command, first.outcome, 0);
+    const { version } = first.outcome;
+    return this.#note(command, { kind: "failed", version, error: reused(request, this.#stream, version) }, 0);
+  }
+
+  #note(command: PendingCommand, outcome: Outcome, count: number): true {
+    const decision = { command, outcome, first: this.events.length - count, count };
+    this.decisions.push(decision);
+    if (count > 0 && command.request.fingerprint !== undefined) (this.#chosen ??= new Map()).set(command.request.commandId, decision);
+    return true;
+  }
+
+  #fresh(command: PendingCommand, now: number): boolean | Promise<boolean> {
+    const { request } = command;
+    const { version } = this;
+    const { behaviour, codec } = this.#ports;
+    const expected = request.options.expectedVersion;
+    if (expected !== undefined && expected !== version) return this.#note(command, { kind: "failed", version, error: wrongVersion(expected, version, this.#stream) }, 0);
+    if (request.command === undefined) return this.#note(command, { kind: "state", version, state: this.#state }, 0);
+
+    const said = decideOne(behaviour, request, request.command, { state: this.#state, version, now, stream: this.#stream });
+    if (said instanceof TidemarkError) return this.#note(command, { kind: "failed", version, error: said }, 0);
+    if (!said.ok) return this.#note(command, { kind: "rejected", version, code: said.code, details: said.details }, 0);
+    if (said.events.length === 0) return this.#note(command, { kind: "accepted", version, events: said.events }, 0);
+    try {
+      const encoding = codec.encode(said.events.map(({ type, data }) => ({ stream: this.#stream, type, data })));
+      if (!(encoding instanceof Promise)) return this.#record(command, said.events, encoding, now);
+      return encoding.then((texts) => this.#record(command, said.events, texts, now)).catch((cause: unknown) => this.#unrecordable(command, cause));
+    } catch (cause) {
+      return this.#unrecordable(command, cause);
+    }
+  }
+
+  /** D2, D3. */
+  #record(command: PendingCommand, said: readonly DomainEvent[], texts: readonly string[], now: number): boolean | Promise<boolean> {
+    const { request } = command;
+    const { version } = this;
+    const { behaviour, codec, store } = this.#ports;
+    const { maxAppendBytes } = store.capabilities;
+    const fresh = said.map((event, index) => newEvent(event.type, texts[index], request, now, this.#ports));
+    const bound = this.#bound + appendBound(fresh);
+    if (bound > maxAppendBytes && appendBytes([...this.events, ...fresh]) > maxAppendBytes) {
+      if (this.events.length > 0) {
+        this.full = true;
+        return false;
+      }
+      const message = `the events of ${behaviour.category}.${request.command} on ${this.#stream} are ${appendBytes(fresh)} bytes; the store takes at most ${maxAppendBytes} in one append`;
+      return this.#note(command, { kind: "failed", version, error: new AppendTooLarge(message, { details: { stream: this.#stream, version, maxAppendBytes } }) }, 0);
+    }
+    const fold = (decoded: readonly unknown[]): true => {
+      const current = fresh.map((event, index) => behaviour.upcast(event.type, event.metadata.schemaVersion ?? 1, decoded[index], { stream: this.#stream, version: version + 1 + index }));
+      this.#state = behaviour.evolve(this.#state, current, { stream: this.#stream, version: version + 1 });
+      this.#bound = bound;
+      for (const event of fresh) this.events.push(event);
+      return this.#note(command, { kind: "accepted", version: version + fresh.length, events: current }, fresh.length);
+    };
+    const decoding = codec.decode(fresh.map(({ type, data }) => ({ stream: this.#stream, type, data })));
+    return decoding instanceof Promise ? decoding.then(fold) : fold(decoding);
+  }
+
+  #unrecordable(command: PendingCommand, cause: unknown): true {
+    const { version } = this;
+    return this.#note(command, { kind: "failed", version, error: notRecordable(cause, command.request.command ?? "", this.#stream, version, this.#ports.behaviour) }, 0);
+  }
+}
+
+interface Place extends Basis {
   readonly now: number;
   readonly stream: string;
 }
 
 const NO_METADATA: Readonly<Record<string, unknown>> = Object.freeze({});
 
-function decideOne(behaviour: Behaviour, request: CommandRequest, command: string, basis: Basis): Decided | TidemarkError {
+function decideOne(behaviour: Behaviour, request: CommandRequest, command: string, basis: Place): Decided | TidemarkError {
   let drawn = 0;
   try {
     return behaviour.decide(basis.state, command, request.input, {
       now: basis.now,
       id: () => derivedId(basis.stream, request.commandId, drawn++),
-      metadata: request.metadata ?? NO_METADATA,
+      metadata: request.options.metadata ?? NO_METADATA,
       version: basis.version,
     });
   } catch (error) {
@@ -131,7 +225,8 @@ function decideOne(behaviour: Behaviour, request: CommandRequest, command: strin
 
 function newEvent(type: string, data: string | undefined, request: CommandRequest, now: number, ports: ActorPorts): NewEvent {
   if (typeof data !== "string") throw new UnserialisableData(`the codec made no text of the data of ${type}`, { details: { type } });
-  const { commandId, correlationId = commandId, causationId = commandId, fingerprint, traceparent, metadata: user } = request;
+  const { commandId, fingerprint } = request;
+  const { correlationId = commandId, causationId = commandId, traceparent, metadata: user } = request.options;
   const metadata: { -readonly [K in keyof EventMetadata]: EventMetadata[K] } = { correlationId, causationId, commandId };
   if (fingerprint !== undefined) metadata.fingerprint = fingerprint;
   const schemaVersion = ports.behaviour.schemaVersionOf(type);
@@ -142,9 +237,7 @@ function newEvent(type: string, data: string | undefined, request: CommandReques
 }
 
 /** D4, the log. Errors of the store become the outcome: the command is not decided. */
-async function remembered(request: CommandRequest, confirmed: StreamState, stream: string, ports: ActorPorts): Promise<Outcome | undefined> {
-  const places = confirmed.window.find(request.commandId);
-  if (places.length === 0) return undefined;
+async function remembered(request: CommandRequest, places: readonly RememberedCommand[], stream: string, ports: ActorPorts): Promise<Outcome | undefined> {
   try {
     for (const { version, count } of places) {
       const standing = await readRange(stream, version, count, ports);
@@ -173,13 +266,6 @@ async function readRange(stream: string, from: number, count: number, ports: Act
     next = slice.events.length === 0 ? undefined : slice.next;
   }
   return events;
-}
-
-/** D4, this round: what the first one becomes, the second one becomes. */
-function twin(request: CommandRequest, first: Decision | undefined, stream: string): Outcome | undefined {
-  if (first === undefined || first.outcome.kind !== "accepted") return undefined;
-  if (first.command.request.fingerprint === request.fingerprint) return first.outcome;
-  return { kind: "failed", version: first.outcome.version, error: reused(request, stream, first.outcome.version) };
 }
 
 function reused(request: CommandRequest, stream: string, version: number): CommandIdReused {

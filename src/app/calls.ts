@@ -128,19 +128,13 @@ export class Calls {
   }
 
   #request(target: Target, command: string | undefined, input: unknown, print: string | undefined, options: CallOptions): CommandRequest {
-    const { metadata } = options;
     return {
       command,
       input,
       commandId: options.commandId ?? this.#ports.environment.random.uuid(),
       fingerprint: print,
-      expectedVersion: options.expectedVersion,
       leastVersion: options.atLeast === undefined ? 0 : this.#leastVersion(target, options.atLeast),
-      fromCache: options.from === "cache",
-      metadata: metadata === undefined ? undefined : (copyJson(metadata) as Readonly<Record<string, unknown>>),
-      correlationId: options.correlationId,
-      causationId: options.causationId,
-      traceparent: options.traceparent,
+      options: options.metadata === undefined ? options : { ...options, metadata: copyJson(options.metadata) },
     };
   }
 
