@@ -20,15 +20,22 @@ export interface Benchmark {
   run(options: BenchOptions): Promise<readonly Result[]>;
 }
 
-/** Runs the contenders in turn, `rounds` times after one that does not count, and answers the median figure of each. */
-export async function interleaved<const K extends string>(rounds: number, contenders: Readonly<Record<K, () => Promise<number>>>): Promise<Readonly<Record<K, number>>> {
+/**
+ * Runs the contenders in turn, `rounds` times after one that does not count, and answers the median figure of each. Garbage is collected before each
+ * one, unless `collect` is false: over a large heap that takes longer than what is measured.
+ */
+export async function interleaved<const K extends string>(
+  rounds: number,
+  contenders: Readonly<Record<K, () => Promise<number>>>,
+  { collect = true }: { readonly collect?: boolean } = {},
+): Promise<Readonly<Record<K, number>>> {
   const names = Object.keys(contenders) as K[];
   const figures = new Map<K, number[]>(names.map((name) => [name, []]));
   for (let round = 0; round <= rounds; round++) {
     // Who comes first changes, so that what one leaves behind does not always hit the same other.
     const turn = round % 2 === 0 ? names : names.toReversed();
     for (const name of turn) {
-      await quiet();
+      if (collect) await quiet();
       const figure = await contenders[name]();
       if (round > 0) figures.get(name)?.push(figure);
     }
@@ -38,10 +45,8 @@ export async function interleaved<const K extends string>(rounds: number, conten
 
 /** Collects garbage, where Node was started with --expose-gc, and lets what is due run. */
 export async function quiet(): Promise<void> {
-  for (let i = 0; i < 3; i++) {
-    globalThis.gc?.();
-    await new Promise<void>((resolve) => setImmediate(resolve));
-  }
+  await new Promise<void>((resolve) => setImmediate(resolve));
+  globalThis.gc?.();
 }
 
 /** Milliseconds that `work` takes. */
