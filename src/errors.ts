@@ -95,6 +95,11 @@ export class MailboxFull extends TidemarkError {
   readonly code = "MailboxFull";
 }
 
+/** The process holds `maxPendingCommands` unanswered commands already; nothing was decided. Retry later. */
+export class Overloaded extends TidemarkError {
+  readonly code = "Overloaded";
+}
+
 /** The app cannot keep one more actor resident: all of them are busy. Nothing was decided. Retry later. */
 export class RegistryFull extends TidemarkError {
   readonly code = "RegistryFull";

@@ -5,6 +5,8 @@ import { commandWindowDefaults, commandWindowOptions, type CommandWindowOptions 
 export interface ActorOptions {
   /** Most commands that wait in one mailbox; one more is `MailboxFull`. */
   readonly mailboxCapacity: number;
+  /** Most commands of the process without an answer; one more is `Overloaded`, so that the latency of those that were taken stays bounded. */
+  readonly maxPendingCommands: number;
   /** Most actors resident; the least recently used idle one goes first. */
   readonly maxActors: number;
   /** Most estimated bytes of resident states and windows. */
@@ -23,6 +25,7 @@ export interface ActorOptions {
 
 export const actorDefaults: ActorOptions = Object.freeze({
   mailboxCapacity: 1000,
+  maxPendingCommands: 10_000,
   maxActors: 100_000,
   maxBytes: 512 * 1024 * 1024,
   idleTimeoutMs: 10 * 60 * 1000,

@@ -21,7 +21,7 @@ import { isDue } from "../snapshot/policy.ts";
 import type { ActorPorts } from "./actor-ports.ts";
 import { estimateBytes } from "./estimate-bytes.ts";
 import { hydrate } from "./hydrate.ts";
-import type { ActorAnswer, PendingCommand } from "./pending-command.ts";
+import type { PendingCommand } from "./pending-command.ts";
 import { Round, type Decision } from "./round.ts";
 import type { StreamState } from "./stream-state.ts";
 
@@ -78,10 +78,6 @@ export class Actor {
   /** Neither works nor has to: it may be unloaded at once, and nothing is lost. */
   get idle(): boolean {
     return !this.#working && this.#mailbox === undefined;
-  }
-
-  get waiting(): number {
-    return (this.#mailbox?.length ?? 0) + (this.#ahead?.decisions.length ?? 0) + (this.#round?.decisions.length ?? 0);
   }
 
   /** Puts a command into the mailbox; false when it is full. What was decided ahead still counts as waiting. */
@@ -230,7 +226,7 @@ export class Actor {
       if (outcome.kind === "known") {
         this.#ports.counters.duplicates++;
         this.#ports.counters.commandsAccepted++;
-        command.answer(outcome.answer);
+        command.answer(outcome.answer, outcome.position);
       } else if (outcome.kind === "refused") this.#fail(command, outcome.error);
       else if (command.request.options.from === "cache" && count === 0 && first === 0 && outcome.version >= command.request.leastVersion) this.#answer(command, outcome, confirmed.position, confirmed);
     }
@@ -349,7 +345,7 @@ export class Actor {
     if (outcome.kind === "failed") return this.#fail(command, outcome.error);
     if (outcome.kind === "accepted") counters.commandsAccepted++;
     else if (outcome.kind === "rejected") counters.commandsRejected++;
-    command.answer({ ...outcome, position } as ActorAnswer);
+    command.answer(outcome, position);
   }
 
   #fail(command: PendingCommand, error: unknown): void {

@@ -2,7 +2,7 @@
  * Group commit: joins the appends of many actors into one round trip to the store.
  *
  * G1 As soon as the store can take another group, whatever is waiting goes; the first of a group waits for the end of the current turn of the loop and for nothing else.
- * G2 A group holds at most the store's number of appends and MAX_GROUP_BYTES; at most `groupsInFlight` groups are under way. First come, first sent.
+ * G2 A group holds at most the store's number of appends, MAX_GROUP_EVENTS and MAX_GROUP_CHARACTERS; at most `groupsInFlight` groups are under way. First come, first sent.
  * G3 Each append gets its own outcome; a store that breaks its promise (it throws, or answers too few) makes the outcome `unknown`, never "failed".
  * G4 Two appends of one stream are never in one group: actors send one at a time.
  */
@@ -10,7 +10,8 @@ import type { Clock } from "../environment.ts";
 import type { Append, AppendOutcome, EventStore } from "../store/event-store.ts";
 import type { Counters } from "./metrics.ts";
 
-/** Most characters of data in a group; a single append may be larger. */
+/** Most events, and most characters of data, in a group; a single append may be larger. */
+const MAX_GROUP_EVENTS = 10_000;
 const MAX_GROUP_CHARACTERS = 8 * 1024 * 1024;
 
 interface Waiting {
@@ -62,10 +63,12 @@ export class Committer {
   #nextGroup(): Waiting[] {
     const most = this.#store.capabilities.maxAppendsInBatch;
     let count = 0;
+    let events = 0;
     let characters = 0;
     for (const waiting of this.#waiting) {
-      if (count === most || (count > 0 && characters + waiting.characters > MAX_GROUP_CHARACTERS)) break;
+      events += waiting.append.events.length;
       characters += waiting.characters;
+      if (count === most || (count > 0 && (events > MAX_GROUP_EVENTS || characters > MAX_GROUP_CHARACTERS))) break;
       count++;
     }
     if (count === this.#waiting.length) {

@@ -7,6 +7,7 @@
  * H3 A long replay lets others run every `TURN_MS`.
  */
 import { checksumOf } from "../snapshot/checksum.ts";
+import type { Snapshotter } from "../snapshot/snapshotter.ts";
 import type { StoredSnapshot } from "../snapshot/snapshot-store.ts";
 import { freezeData } from "../aggregate/json.ts";
 import { isTidemarkError, StoreCorrupt } from "../errors.ts";
@@ -21,7 +22,7 @@ const TURN_MS = 10;
 /** Errors: those of the store, UnknownEventType, EventUnreadable, StoreCorrupt. */
 export async function hydrate(stream: string, ports: ActorPorts): Promise<StreamState> {
   ports.counters.hydrations++;
-  const snapshot = await loadSnapshot(stream, ports);
+  const snapshot = ports.snapshotter === undefined ? undefined : await loadSnapshot(stream, ports, ports.snapshotter);
   if (snapshot !== undefined) {
     const begun = restore(snapshot, ports);
     if (begun !== undefined && (await replay(stream, begun, snapshot, ports))) {
@@ -35,10 +36,9 @@ export async function hydrate(stream: string, ports: ActorPorts): Promise<Stream
   return fresh;
 }
 
-async function loadSnapshot(stream: string, ports: ActorPorts): Promise<StoredSnapshot | undefined> {
-  if (ports.snapshotter === undefined) return undefined;
+async function loadSnapshot(stream: string, ports: ActorPorts, snapshotter: Snapshotter): Promise<StoredSnapshot | undefined> {
   try {
-    return await ports.snapshotter.load(stream, ports.ending);
+    return await snapshotter.load(stream, ports.ending);
   } catch (error) {
     if (isTidemarkError(error, "Aborted")) throw error;
     ports.environment.logger.warn({ stream, error }, "the snapshot could not be loaded; the stream is replayed");

@@ -26,6 +26,7 @@ export interface Metrics {
   readonly residentActors: number;
   /** Estimated. */
   readonly residentBytes: number;
+  /** Commands without an answer. */
   readonly waitingCommands: number;
 }
 

@@ -10,11 +10,14 @@ import type { Clock, Timer } from "../environment.ts";
 import type { DomainEvent } from "../aggregate/behaviour.ts";
 import type { Position } from "../store/position.ts";
 
-/** What an actor answers. `position` covers everything that the answer rests on. */
+/** What an actor answers. `version`: of the stream after the command, or of the decision where it changed nothing. */
 export type ActorAnswer =
-  | { readonly kind: "accepted"; readonly version: number; readonly position: Position; readonly events: readonly DomainEvent[] }
-  | { readonly kind: "rejected"; readonly version: number; readonly position: Position; readonly code: string; readonly details: unknown }
-  | { readonly kind: "state"; readonly version: number; readonly position: Position; readonly state: unknown };
+  | { readonly kind: "accepted"; readonly version: number; readonly events: readonly DomainEvent[] }
+  | { readonly kind: "rejected"; readonly version: number; readonly code: string; readonly details: unknown }
+  | { readonly kind: "state"; readonly version: number; readonly state: unknown };
+
+/** Takes an answer; `position` covers everything that it rests on. */
+export type AnswerTaker = (answer: ActorAnswer, position: Position) => void;
 
 /** What a caller may say beside the input, as far as actors know it. */
 export interface RequestOptions {
@@ -40,6 +43,11 @@ export interface CommandRequest {
   readonly options: RequestOptions;
 }
 
+/** How many commands of a process have no answer yet. */
+export interface Load {
+  pending: number;
+}
+
 export class PendingCommand {
   readonly request: CommandRequest;
   readonly stream: string;
@@ -47,15 +55,17 @@ export class PendingCommand {
   readonly mustEndBy: number;
   /** Decisions so far. */
   attempts = 0;
+  /** Counts it while it has no answer. */
+  load: Load | undefined;
   #answered = false;
   #sent = false;
   #overdue = false;
-  readonly #resolve: (answer: ActorAnswer) => void;
+  readonly #resolve: AnswerTaker;
   readonly #reject: (error: unknown) => void;
   #release: (() => void) | undefined;
   #signal: AbortSignal | undefined;
 
-  constructor(stream: string, request: CommandRequest, mustEndBy: number, resolve: (answer: ActorAnswer) => void, reject: (error: unknown) => void) {
+  constructor(stream: string, request: CommandRequest, mustEndBy: number, resolve: AnswerTaker, reject: (error: unknown) => void) {
     this.stream = stream;
     this.request = request;
     this.mustEndBy = mustEndBy;
@@ -112,8 +122,8 @@ export class PendingCommand {
     else this.#end(undefined);
   }
 
-  answer(answer: ActorAnswer): void {
-    if (this.#close()) this.#resolve(answer);
+  answer(answer: ActorAnswer, position: Position): void {
+    if (this.#close()) this.#resolve(answer, position);
   }
 
   fail(error: unknown): void {
@@ -147,6 +157,7 @@ export class PendingCommand {
   #close(): boolean {
     if (this.#answered) return false;
     this.#answered = true;
+    if (this.load !== undefined) this.load.pending--;
     this.#release?.();
     this.#release = undefined;
     return true;

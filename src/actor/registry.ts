@@ -4,16 +4,17 @@
  * R1 A stream has at most one actor: commands that arrive while it hydrates wait in its mailbox.
  * R2 An actor is unloaded only while it is idle, and in one step with its removal: a command that arrives later finds no actor and makes a new one, which reads the log.
  * R3 Over a bound the least recently used idle actors go first. When all are busy a new stream is refused with `RegistryFull`; nothing waits without a bound.
+ *    Over `maxPendingCommands` a command is refused at once (`Overloaded`): what cannot be answered soon is not taken.
  * R4 Commands that arrive in one turn of the loop are worked on together at its end: they share rounds and groups.
  * R5 No command outlives its hard bound, and `close` its own: what is left then is told the truth (AppClosed, or OutcomeUnknown where events are under way).
  */
-import { AppClosed, MailboxFull, RegistryFull } from "../errors.ts";
+import { AppClosed, MailboxFull, Overloaded, RegistryFull } from "../errors.ts";
 import type { Environment, Timer } from "../environment.ts";
 import { Actor, type ActorHome } from "./actor.ts";
 import type { ActorOptions } from "./actor-options.ts";
 import type { ActorPorts } from "./actor-ports.ts";
 import type { Counters } from "./metrics.ts";
-import type { PendingCommand } from "./pending-command.ts";
+import type { Load, PendingCommand } from "./pending-command.ts";
 
 const SWEEP_MS = 1000;
 
@@ -24,6 +25,7 @@ export class Registry implements ActorHome {
   readonly #actors = new Map<string, Actor>();
   readonly #busy = new Set<Actor>();
   readonly #ending: AbortController;
+  readonly #load: Load = { pending: 0 };
   #ready: Actor[] = [];
   #bytes = 0;
   #oldest: Actor | undefined;
@@ -48,15 +50,18 @@ export class Registry implements ActorHome {
   }
 
   get waitingCommands(): number {
-    let waiting = 0;
-    for (const actor of this.#busy) waiting += actor.waiting;
-    return waiting;
+    return this.#load.pending;
   }
 
-  /** Puts a command into the mailbox of its actor; whatever goes wrong fails the command (AppClosed, RegistryFull, MailboxFull). */
+  /** Puts a command into the mailbox of its actor; whatever goes wrong fails the command (AppClosed, Overloaded, RegistryFull, MailboxFull). */
   send(command: PendingCommand, ports: ActorPorts): void {
     if (this.#closed) return this.#refuse(command, new AppClosed("the app is closed: no command is taken any more", { details: { stream: command.stream } }));
-    const actor = this.#actors.get(command.stream) ?? this.#load(command.stream, ports);
+    const { maxPendingCommands } = this.#options;
+    if (this.#load.pending >= maxPendingCommands) {
+      const message = `${maxPendingCommands} commands of this process wait for their answers; nothing was decided, try again later`;
+      return this.#refuse(command, new Overloaded(message, { retryable: true, details: { stream: command.stream, maxPendingCommands } }));
+    }
+    const actor = this.#actors.get(command.stream) ?? this.#awake(command.stream, ports);
     if (actor === undefined) {
       const message = `all ${this.#actors.size} resident actors are busy; nothing was decided, try again later`;
       return this.#refuse(command, new RegistryFull(message, { retryable: true, details: { stream: command.stream, maxActors: this.#options.maxActors } }));
@@ -66,6 +71,8 @@ export class Registry implements ActorHome {
       const message = `the mailbox of ${command.stream} holds ${this.#options.mailboxCapacity} commands; nothing was decided, try again later`;
       return this.#refuse(command, new MailboxFull(message, { retryable: true, details: { stream: command.stream, capacity: this.#options.mailboxCapacity } }));
     }
+    this.#load.pending++;
+    command.load = this.#load;
     if (actor.ready) return;
     actor.ready = true;
     this.#busy.add(actor);
@@ -125,7 +132,7 @@ export class Registry implements ActorHome {
   }
 
   /** R3. */
-  #load(stream: string, ports: ActorPorts): Actor | undefined {
+  #awake(stream: string, ports: ActorPorts): Actor | undefined {
     if (this.#actors.size >= this.#options.maxActors && !this.#makeRoom(() => this.#actors.size < this.#options.maxActors)) return undefined;
     const actor = new Actor(stream, ports, this);
     this.#actors.set(stream, actor);

@@ -11,7 +11,9 @@
  */
 import type { Behaviour, Decided, DomainEvent } from "../aggregate/behaviour.ts";
 import { AppendTooLarge, CommandIdReused, DomainCodeFailed, isTidemarkError, StoreRewound, TidemarkError, UnserialisableData, WrongExpectedVersion } from "../errors.ts";
+import { jsonCodec, toJson } from "../store/codec.ts";
 import type { EventMetadata, NewEvent, StoredEvent } from "../store/event-store.ts";
+import type { Position } from "../store/position.ts";
 import { appendBound, appendBytes } from "../store/validate-append.ts";
 import type { ActorPorts } from "./actor-ports.ts";
 import { derivedId } from "./command-id.ts";
@@ -21,12 +23,10 @@ import { currentForm, type StreamState } from "./stream-state.ts";
 
 /** What became of a command in a round. `version`: of the stream after it, if the round's events are appended. */
 export type Outcome =
-  | { readonly kind: "accepted"; readonly version: number; readonly events: readonly DomainEvent[] }
-  | { readonly kind: "rejected"; readonly version: number; readonly code: string; readonly details: unknown }
-  | { readonly kind: "state"; readonly version: number; readonly state: unknown }
+  | ActorAnswer
   | { readonly kind: "failed"; readonly version: number; readonly error: unknown }
   /** It stands in the log already: nothing more has to be confirmed. */
-  | { readonly kind: "known"; readonly answer: ActorAnswer }
+  | { readonly kind: "known"; readonly answer: ActorAnswer; readonly position: Position }
   /** Whatever becomes of it, the state has no part in it. */
   | { readonly kind: "refused"; readonly error: unknown };
 
@@ -160,6 +160,7 @@ export class Round {
     if (!said.ok) return this.#note(command, { kind: "rejected", version, code: said.code, details: said.details }, 0);
     if (said.events.length === 0) return this.#note(command, { kind: "accepted", version, events: said.events }, 0);
     try {
+      if (codec === jsonCodec) return this.#record(command, said.events, undefined, now);
       const encoding = codec.encode(said.events.map(({ type, data }) => ({ stream: this.#stream, type, data })));
       if (!(encoding instanceof Promise)) return this.#record(command, said.events, encoding, now);
       return encoding.then((texts) => this.#record(command, said.events, texts, now)).catch((cause: unknown) => this.#unrecordable(command, cause));
@@ -168,13 +169,17 @@ export class Round {
     }
   }
 
-  /** D2, D3. */
-  #record(command: PendingCommand, said: readonly DomainEvent[], texts: readonly string[], now: number): boolean | Promise<boolean> {
+  /** D2, D3. Without `texts` the data is JSON's own image already, and is written as JSON. */
+  #record(command: PendingCommand, said: readonly DomainEvent[], texts: readonly string[] | undefined, now: number): boolean | Promise<boolean> {
     const { request } = command;
     const { version } = this;
     const { behaviour, codec, store } = this.#ports;
     const { maxAppendBytes } = store.capabilities;
-    const fresh = said.map((event, index) => newEvent(event.type, texts[index], request, now, this.#ports));
+    const fresh: NewEvent[] = [];
+    for (let index = 0; index < said.length; index++) {
+      const { type, data } = said[index] as DomainEvent;
+      fresh.push(newEvent(type, texts === undefined ? toJson(data, type) : texts[index], request, now, this.#ports));
+    }
     const bound = this.#bound + appendBound(fresh);
     if (bound > maxAppendBytes && appendBytes([...this.events, ...fresh]) > maxAppendBytes) {
       if (this.events.length > 0) {
@@ -184,15 +189,21 @@ export class Round {
       const message = `the events of ${behaviour.category}.${request.command} on ${this.#stream} are ${appendBytes(fresh)} bytes; the store takes at most ${maxAppendBytes} in one append`;
       return this.#note(command, { kind: "failed", version, error: new AppendTooLarge(message, { details: { stream: this.#stream, version, maxAppendBytes } }) }, 0);
     }
-    const fold = (decoded: readonly unknown[]): true => {
-      const current = fresh.map((event, index) => behaviour.upcast(event.type, event.metadata.schemaVersion ?? 1, decoded[index], { stream: this.#stream, version: version + 1 + index }));
-      this.#state = behaviour.evolve(this.#state, current, { stream: this.#stream, version: version + 1 });
-      this.#bound = bound;
-      for (const event of fresh) this.events.push(event);
-      return this.#note(command, { kind: "accepted", version: version + fresh.length, events: current }, fresh.length);
-    };
+    if (texts === undefined) return this.#fold(command, fresh, said, bound);
     const decoding = codec.decode(fresh.map(({ type, data }) => ({ stream: this.#stream, type, data })));
-    return decoding instanceof Promise ? decoding.then(fold) : fold(decoding);
+    const current = (decoded: readonly unknown[]): true => {
+      const seen = fresh.map((event, index) => behaviour.upcast(event.type, event.metadata.schemaVersion ?? 1, decoded[index], { stream: this.#stream, version: version + 1 + index }));
+      return this.#fold(command, fresh, seen, bound);
+    };
+    return decoding instanceof Promise ? decoding.then(current) : current(decoding);
+  }
+
+  #fold(command: PendingCommand, fresh: readonly NewEvent[], current: readonly DomainEvent[], bound: number): true {
+    const { version } = this;
+    this.#state = this.#ports.behaviour.evolve(this.#state, current, { stream: this.#stream, version: version + 1 });
+    this.#bound = bound;
+    for (const event of fresh) this.events.push(event);
+    return this.#note(command, { kind: "accepted", version: version + fresh.length, events: current }, fresh.length);
   }
 
   #unrecordable(command: PendingCommand, cause: unknown): true {
@@ -249,7 +260,7 @@ async function remembered(request: CommandRequest, places: readonly RememberedCo
       if (first.metadata.fingerprint !== request.fingerprint) return { kind: "refused", error: reused(request, stream, version) };
       const last = standing[standing.length - 1] as StoredEvent;
       const events = await currentForm(standing, ports.behaviour, ports.codec);
-      return { kind: "known", answer: { kind: "accepted", version: last.version, position: last.position, events } };
+      return { kind: "known", answer: { kind: "accepted", version: last.version, events }, position: last.position };
     }
   } catch (error) {
     return { kind: "refused", error };

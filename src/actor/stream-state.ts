@@ -22,17 +22,27 @@ export class StreamState {
     this.window = new CommandWindow(windowOptions);
   }
 
-  /** Folds the next events of the stream, all of them or none. Errors: StoreCorrupt for a gap, UnknownEventType, EventUnreadable. */
-  async fold(events: readonly StoredEvent[], behaviour: Behaviour, codec: Codec): Promise<void> {
+  /**
+   * Folds the next events of the stream, all of them or none; a promise only when the codec is asynchronous.
+   * Errors: StoreCorrupt for a gap, UnknownEventType, EventUnreadable.
+   */
+  fold(events: readonly StoredEvent[], behaviour: Behaviour, codec: Codec): void | Promise<void> {
     const first = events[0];
-    if (first === undefined) return;
-    events.forEach((event, index) => {
-      if (event.version === this.version + 1 + index) return;
+    if (first === undefined) return undefined;
+    for (let index = 0; index < events.length; index++) {
+      const event = events[index] as StoredEvent;
+      if (event.version === this.version + 1 + index) continue;
       throw new StoreCorrupt(`${event.stream} goes on with version ${event.version} where ${this.version + 1 + index} was expected`, {
         details: { stream: event.stream, version: event.version, expected: this.version + 1 + index },
       });
-    });
-    this.state = behaviour.evolve(this.state, await currentForm(events, behaviour, codec), first);
+    }
+    const current = currentForm(events, behaviour, codec);
+    if (current instanceof Promise) return current.then((decoded) => this.#take(events, first, decoded, behaviour));
+    return this.#take(events, first, current, behaviour);
+  }
+
+  #take(events: readonly StoredEvent[], first: StoredEvent, current: readonly DomainEvent[], behaviour: Behaviour): void {
+    this.state = behaviour.evolve(this.state, current, first);
     for (const event of events) this.window.fold(event);
     const last = events[events.length - 1] as StoredEvent;
     this.version = last.version;
@@ -42,10 +52,10 @@ export class StreamState {
 }
 
 /** Stored events as the domain knows them: decoded, upcast, frozen. Errors: UnknownEventType, EventUnreadable. */
-export async function currentForm(events: readonly StoredEvent[], behaviour: Behaviour, codec: Codec): Promise<DomainEvent[]> {
+export function currentForm(events: readonly StoredEvent[], behaviour: Behaviour, codec: Codec): DomainEvent[] | Promise<DomainEvent[]> {
+  const upcast = (decoded: readonly unknown[]): DomainEvent[] => events.map((event, index) => behaviour.upcast(event.type, event.metadata.schemaVersion ?? 1, decoded[index], event));
   const decoding = decode(events, codec);
-  const decoded = decoding instanceof Promise ? await decoding : decoding;
-  return events.map((event, index) => behaviour.upcast(event.type, event.metadata.schemaVersion ?? 1, decoded[index], event));
+  return decoding instanceof Promise ? decoding.then(upcast) : upcast(decoding);
 }
 
 function decode(events: readonly StoredEvent[], codec: Codec): readonly unknown[] | Promise<readonly unknown[]> {

@@ -3,7 +3,7 @@
  * No I/O, no clock, no randomness: everything a decision depends on comes in through its arguments.
  */
 
-/** An event in its current form: upcast, decoded, frozen. */
+/** An event in its current form: upcast, decoded (or as JSON will give it back), frozen. */
 export interface DomainEvent {
   readonly type: string;
   readonly data: unknown;

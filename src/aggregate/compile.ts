@@ -6,7 +6,7 @@ import type { Behaviour, Decided, DecisionInputs, DomainEvent, PrepareContext, S
 import { checkDefinition, type UntypedDefinition } from "./check-definition.ts";
 import { DecisionContext, type Emission } from "./decision.ts";
 import { FoldFailed, foldInto, settle, Sharing } from "./fold.ts";
-import { assertJson } from "./json.ts";
+import { jsonImage } from "./json.ts";
 import { isThenable, parseWith, schemaOf, validate, type Schema } from "./schema.ts";
 import { renamesOf, stepsOf, upcaster } from "./upcast.ts";
 
@@ -35,14 +35,13 @@ export function compile(category: string, definition: UntypedDefinition): Behavi
   const failed = (command: string, what: string, cause?: unknown): DomainCodeFailed =>
     new DomainCodeFailed(`${category}.${command} ${what}`, { details: { category, command }, ...(cause === undefined ? {} : { cause }) });
 
-  /** Appends what was emitted to `into`, checked: the type is known, the schema accepts it, JSON holds it. */
+  /** Appends what was emitted to `into`, checked: the type is known, the schema accepts it, JSON holds it; the data is what JSON makes of it, frozen. */
   const collect = (emission: Emission, command: string, into: DomainEvent[]): void => {
     for (const event of emission.events) {
       if (!schemas.has(event.type)) throw failed(command, `emitted ${JSON.stringify(event.type)}, which is no event of ${category}`);
       const schema = schemas.get(event.type);
-      const checked = schema === undefined ? event : { type: event.type, data: checkedBy(schema, event, command) };
-      assertJson(checked.data, event.type, { category, command, type: event.type });
-      into.push(checked);
+      const data = schema === undefined ? event.data : checkedBy(schema, event, command);
+      into.push({ type: event.type, data: jsonImage(data, event.type, { category, command, type: event.type }) });
     }
   };
 

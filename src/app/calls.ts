@@ -7,7 +7,7 @@ import { isThenable } from "../aggregate/schema.ts";
 import type { ActorPorts } from "../actor/actor-ports.ts";
 import { assertCommandId } from "../actor/command-id.ts";
 import { fingerprint } from "../actor/fingerprint.ts";
-import { PendingCommand, type ActorAnswer, type CommandRequest } from "../actor/pending-command.ts";
+import { PendingCommand, type ActorAnswer, type AnswerTaker, type CommandRequest } from "../actor/pending-command.ts";
 import type { Registry } from "../actor/registry.ts";
 import { requirementOf } from "../consistency/freshness.ts";
 import type { TokenCodec } from "../consistency/token-codec.ts";
@@ -67,9 +67,9 @@ export class Calls {
   state(target: Target, options: StateOptions = NO_OPTIONS): Promise<StateAnswer<unknown>> {
     return new Promise((resolve, reject) => {
       checkOptions(options);
-      this.#send(target, this.#request(target, undefined, undefined, undefined, options), options, (answer) => {
+      this.#send(target, this.#request(target, undefined, undefined, undefined, options), options, (answer, position) => {
         if (answer.kind !== "state") return;
-        const { state, version, position } = answer;
+        const { state, version } = answer;
         resolve({ state, version, token: this.#token(target, version, position) });
       }, reject);
     });
@@ -115,11 +115,11 @@ export class Calls {
     const spent = options.deadlineMs === undefined ? 0 : this.#ports.environment.clock.now() - begun;
     const left = spent > 0 ? { ...options, deadlineMs: Math.max(0, (options.deadlineMs ?? 0) - spent) } : options;
     return new Promise((resolve, reject) => {
-      this.#send(target, request, left, (answer) => resolve(this.#result(target, answer)), reject);
+      this.#send(target, request, left, (answer, position) => resolve(this.#result(target, answer, position)), reject);
     });
   }
 
-  #send(target: Target, request: CommandRequest, options: StateOptions, resolve: (answer: ActorAnswer) => void, reject: (error: unknown) => void): void {
+  #send(target: Target, request: CommandRequest, options: StateOptions, resolve: AnswerTaker, reject: (error: unknown) => void): void {
     const { environment, registry } = this.#ports;
     const mustEndBy = environment.clock.now() + Math.max(target.ports.options.commandTimeoutMs, options.deadlineMs ?? 0);
     const command = new PendingCommand(target.stream, request, mustEndBy, resolve, reject);
@@ -150,9 +150,9 @@ export class Calls {
     return version;
   }
 
-  #result(target: Target, answer: ActorAnswer): UntypedResult {
+  #result(target: Target, answer: ActorAnswer, position: Position): UntypedResult {
     const { version } = answer;
-    const token = this.#token(target, version, answer.position);
+    const token = this.#token(target, version, position);
     if (answer.kind === "accepted") return { ok: true, version, token, events: answer.events };
     if (answer.kind === "rejected") return { ok: false, code: answer.code, details: answer.details, decidedAt: { version, token } };
     throw new InvalidArgument("a command is never answered with a state");

@@ -3,6 +3,7 @@
  */
 import type { App, AppOptions } from "../app/app.ts";
 import { tidemark } from "../app/tidemark.ts";
+import { systemClock } from "../environment.ts";
 import type { Backend } from "../store/backend.ts";
 import { memoryBackend } from "../store/memory/index.ts";
 import { manualEnvironment, type ManualClock } from "./manual-environment.ts";
@@ -42,7 +43,7 @@ export async function testApp(options: TestAppOptions): Promise<TestApp> {
       const before = clock.pendingTimers;
       await clock.settle();
       // Real input and output, where a test has some, takes turns of the real loop.
-      if (!done && before === clock.pendingTimers) await new Promise<void>((resolve) => setImmediate(resolve));
+      if (!done && before === clock.pendingTimers) await new Promise<void>((resolve) => systemClock.immediate(resolve));
     }
     return noted;
   };

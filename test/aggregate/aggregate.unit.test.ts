@@ -1,3 +1,4 @@
+import { deepStrictEqual } from "node:assert/strict";
 import { describe, expect, it } from "vitest";
 import fc from "fast-check";
 import * as v from "valibot";
@@ -6,7 +7,7 @@ import { accepted } from "../../src/aggregate/accepted.ts";
 import { aggregate, behaviourOf } from "../../src/aggregate/aggregate.ts";
 import type { DecisionInputs, DomainEvent } from "../../src/aggregate/behaviour.ts";
 import { compile } from "../../src/aggregate/compile.ts";
-import { freezeData } from "../../src/aggregate/json.ts";
+import { freezeData, jsonImage } from "../../src/aggregate/json.ts";
 import { event } from "../../src/aggregate/schema.ts";
 import { Account, Order, type Line } from "./domain.ts";
 
@@ -399,5 +400,24 @@ describe("accepted", () => {
     expect(accepted(yes)).toBe(yes);
     const no = { ok: false, code: "already-placed", details: { since: 1 }, decidedAt: { version: 4, token: "t" } } as const;
     expect(() => accepted(no)).toThrow(failing("DomainRejection", { rejection: { code: "already-placed", details: { since: 1 } }, details: { version: 4 } }));
+  });
+});
+
+describe("the image of emitted data", () => {
+  it("is what JSON text would give back, frozen, for any data that JSON holds", () => {
+    const value = fc.letrec((tie) => ({
+      any: fc.oneof({ depthSize: "small" }, fc.string({ unit: "binary" }), fc.double({ noNaN: true, noDefaultInfinity: true }), fc.constant(-0), fc.boolean(), fc.constant(null), tie("list"), tie("object")),
+      list: fc.array(tie("any"), { maxLength: 4 }),
+      object: fc.dictionary(fc.oneof(fc.string(), fc.constantFrom("__proto__", "constructor", "0", "10")), fc.oneof(tie("any"), fc.constant(undefined)), { maxKeys: 5, noNullPrototype: false }),
+    })).any;
+    const isFrozen = (part: unknown): boolean => typeof part !== "object" || part === null || (Object.isFrozen(part) && Object.values(part).every(isFrozen));
+    fc.assert(
+      fc.property(value, (data) => {
+        const image = jsonImage(data, "Something", {});
+        deepStrictEqual(image, JSON.parse(JSON.stringify(data)) as unknown);
+        expect(isFrozen(image)).toBe(true);
+      }),
+      { numRuns: 500 },
+    );
   });
 });
