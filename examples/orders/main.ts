@@ -12,7 +12,7 @@ addStoreOptions(program)
   .addHelpText("after", "\nLOG_LEVEL chooses what is logged, default info.");
 
 async function run({ demo = false, ...stores }: StoreSettings & { readonly demo?: boolean }): Promise<void> {
-  const logger = pino({ level: process.env["LOG_LEVEL"] ?? "info", base: null });
+  const logger = pino({ level: process.env["LOG_LEVEL"] ?? "info", base: null }, pino.destination(2)); // stdout is for the address
   const host = process.env["HOST"] ?? "127.0.0.1";
   const port = portOf(process.env["PORT"] ?? "8080");
   const service = await startService({ ...stores, host, port, demo, logger });

@@ -54,7 +54,7 @@ export function commandRoutes(server: HttpServer, { app }: Shop): void {
         const { version, token } = result.ok ? result : result.decidedAt;
         rememberToken(app, request, reply, token);
         void reply.header(TOKEN_HEADER, token).header("etag", `"${version}"`);
-        if (!result.ok) throw rejected(command, result.code, result.details, version);
+        if (!result.ok) throw rejected(result.code, result.details, version);
         if (command === "place") void reply.header("location", `/orders/${encodeURIComponent(id)}`);
         return reply.code(done).send({ id, version, token, events: result.events.map(({ type, data }) => ({ type, data })) });
       },
@@ -67,7 +67,6 @@ export function commandRoutes(server: HttpServer, { app }: Shop): void {
   });
 }
 
-function rejected(command: OrderCommand, code: string, details: unknown, version: number): HttpProblem {
-  const told = details === undefined ? {} : { details };
-  return new HttpProblem(409, code, `The order refuses to ${command === "markUnavailable" ? "become unavailable" : command}: ${code.replaceAll("-", " ")}.`, { ...told, version });
+function rejected(code: string, details: unknown, version: number): HttpProblem {
+  return new HttpProblem(409, code, `The order refuses: ${code.replaceAll("-", " ")}.`, { ...(details === undefined ? {} : { details }), version });
 }

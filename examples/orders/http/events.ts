@@ -57,7 +57,8 @@ export function eventRoutes(server: HttpServer, { app }: Shop, closing: AbortSig
         out.end();
         streams--;
       });
-    return reply.type("text/event-stream; charset=utf-8").header("x-accel-buffering", "no").send(out);
+    // The connection ends with the stream: kept alive, it would hold back the close of the service.
+    return reply.type("text/event-stream; charset=utf-8").header("x-accel-buffering", "no").header("connection", "close").send(out);
   });
 }
 

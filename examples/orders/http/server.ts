@@ -31,7 +31,8 @@ export async function createServer(shop: Shop, logger: FastifyBaseLogger): Promi
   const closing = new AbortController();
   const fail = (error: unknown, reply: AnyReply): void => {
     const problem = problemOf(error);
-    if (problem.status >= 500) reply.log.error({ err: error }, problem.code);
+    if (problem.status === 500) reply.log.error({ err: error }, problem.code);
+    else reply.log.debug({ code: problem.code, status: problem.status }, problem.message);
     sendProblem(reply, problem);
   };
   const server: HttpServer = fastify({
@@ -50,6 +51,7 @@ export async function createServer(shop: Shop, logger: FastifyBaseLogger): Promi
   });
   server.addHook("onSend", (_request, reply, _payload, done) => {
     if (!reply.hasHeader("cache-control")) void reply.header("cache-control", "no-store");
+    if (closing.signal.aborted) void reply.header("connection", "close");
     done();
   });
 

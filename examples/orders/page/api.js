@@ -24,14 +24,14 @@ function retryAfterMs(response, attempt) {
   return Number.isFinite(seconds) && seconds > 0 ? Math.min(seconds, 5) * 1000 : 250 * 2 ** attempt;
 }
 
-/** What went wrong, from problem+json; `code` is the domain's own where the service names it. */
+/** What went wrong, from problem+json; `code` is the domain's own where the domain refused. */
 function problem(response, body) {
   return {
     ok: false,
     status: response.status,
-    code: String(body.rejection?.code ?? body.code ?? `http-${response.status}`),
+    code: String(body.code ?? `http-${response.status}`),
     text: String(body.detail ?? body.title ?? `The service answered ${response.status}.`),
-    actual: body.actual ?? body.details?.actual,
+    actual: body.actual,
   };
 }
 

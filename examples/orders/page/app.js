@@ -130,7 +130,7 @@ void api.projectionDelay().then((ms) => {
 });
 
 const filterStatus = byId("filter-status");
-filterStatus.append(el("option", { value: "" }, "any status"), ...STATUSES.toReversed().map((status) => el("option", { value: status }, status)));
+filterStatus.append(el("option", { value: "" }, "any status"), ...STATUSES.map((status) => el("option", { value: status }, status)));
 function filterByStatus(status) {
   filtersChanged = true;
   filterStatus.value = status;

@@ -1,7 +1,10 @@
 /** What the page believes about an order's life. Only a hint for buttons and guesses: the service decides. */
 
-/** In the order of the plot's stack, from the bottom. */
-export const STATUSES = ["delivered", "shipped", "processing", "invoiced", "approved", "placed", "canceled", "unavailable"];
+/** In the order of an order's life. */
+export const STATUSES = ["placed", "approved", "invoiced", "processing", "shipped", "delivered", "canceled", "unavailable"];
+
+/** The plot's stack, from the bottom: what is done below, what is still to do above it, what failed on top. */
+export const STACK = ["delivered", "shipped", "processing", "invoiced", "approved", "placed", "canceled", "unavailable"];
 
 /** HTTP command → what its button says, and the status it leads to. */
 export const COMMANDS = {

@@ -1,7 +1,7 @@
 /** Orders by day and status as stacked bars: days are joined to weeks or months when there are more of them than there is room. */
 
 import { byId, count, el, svg } from "./dom.js";
-import { STATUSES } from "./lifecycle.js";
+import { STACK } from "./lifecycle.js";
 
 const HEIGHT = 165;
 const LEFT = 38;
@@ -85,7 +85,7 @@ export function drawPlot(byDay, spanDays) {
     const x = LEFT + index * slot + (slot - bar) / 2;
     const group = svg("g", { class: "bar" });
     let sum = 0;
-    for (const status of STATUSES) {
+    for (const status of STACK) {
       const n = entry.by.get(status) ?? 0;
       if (n === 0) continue;
       group.append(svg("rect", { "data-status": status, x, y: y(sum + n), width: bar, height: Math.max(0.5, y(sum) - y(sum + n)) }));
@@ -102,7 +102,7 @@ export function drawPlot(byDay, spanDays) {
 
 function showTip(tip, entry, unit, x, width) {
   const title = unit === "week" ? `week of ${labelOf(entry.start, unit)}` : labelOf(entry.start, unit);
-  const lines = STATUSES.filter((status) => entry.by.has(status)).toReversed();
+  const lines = STACK.filter((status) => entry.by.has(status)).toReversed();
   tip.replaceChildren(
     el("b", {}, `${title}: ${count(entry.total)}`),
     ...lines.map((status) => el("span", { "data-status": status }, `${status} ${count(entry.by.get(status))}`)),

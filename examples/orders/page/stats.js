@@ -16,7 +16,7 @@ export function createStats(hooks) {
   let selected = "";
 
   const tiles = new Map(
-    ["", ...STATUSES.toReversed()].map((status) => {
+    ["", ...STATUSES].map((status) => {
       const number = el("b", {}, "0");
       const tile = el("button", { type: "button", class: "tile", "data-status": status, "aria-pressed": status === selected, onclick: () => hooks.onStatus(status === selected ? "" : status) }, number, el("span", {}, status === "" ? "all" : status));
       byId("tiles").append(tile);
@@ -40,7 +40,7 @@ export function createStats(hooks) {
     const late = stats.lateDeliveries ?? 0;
     byId("notes").replaceChildren(
       el("span", {}, late === 1 ? "1 late delivery" : `${count(late)} late deliveries`),
-      ...(anomalies.length === 0 ? [el("span", {}, "no anomalies")] : anomalies.map(([kind, n]) => el("span", {}, `${kind} ${count(n)}`))),
+      ...(anomalies.length === 0 ? [el("span", {}, "no anomalies")] : anomalies.map(([kind, n]) => el("span", {}, `${count(n)} ${kind.replaceAll("-", " ")}`))),
     );
     drawPlot(stats.byDay, span);
   }

@@ -1,0 +1,123 @@
+/** The three read models, through an app in memory. */
+import { expect, test, describe } from "vitest";
+import { tidemark, type App } from "../../src/index.ts";
+import { Order } from "./domain.ts";
+import { generateLines } from "./import/generate.ts";
+import { columns, orderRecord, type OrderRecord } from "./import/order-file.ts";
+import { planOrders } from "./import/plan.ts";
+import { customerKey, orderReadModels, statisticsOf, type OrderReadModels } from "./read-models.ts";
+
+const items = [
+  { sku: "tea", quantity: 2, unitPriceCents: 1250 },
+  { sku: "mug", quantity: 1, unitPriceCents: 990 },
+];
+const day = (n: number): string => new Date(Date.UTC(2026, 0, n)).toISOString();
+
+interface Opened extends AsyncDisposable {
+  readonly app: App;
+  readonly models: OrderReadModels;
+  /** Sends a command that must be accepted. */
+  send(id: string, command: string, input?: object): Promise<void>;
+  /** Resolves to the token of everything sent. */
+  token(): string;
+}
+
+async function open(projections: { readonly pageSize?: number } = {}): Promise<Opened> {
+  const models = orderReadModels();
+  const app = await tidemark({ store: "memory:", aggregates: [Order], readModels: Object.values(models), projections });
+  let all: string | undefined;
+  return {
+    app,
+    models,
+    async send(id, command, input = {}) {
+      const result = await app.execute(Order, id, command, input);
+      if (!result.ok) throw new Error(`${command} ${id} was refused: ${result.code}`);
+      all = all === undefined ? result.token : app.mergeTokens(all, result.token);
+    },
+    token: () => all ?? "",
+    [Symbol.asyncDispose]: () => app.close(),
+  };
+}
+
+test("the order list shows an order as it stands, with the moments of its steps", async () => {
+  await using shop = await open();
+  await shop.send("o-1", "place", { customer: "c-1", items, at: day(1), promisedAt: day(5) });
+  await shop.send("o-1", "ship", { at: day(2) });
+  await shop.send("o-1", "approve", { at: day(3) });
+  await shop.send("o-1", "deliver", { at: day(6) });
+  const row = await shop.app.query(shop.models.orderList, (view) => view.get("o-1"), { atLeast: shop.token() });
+  expect(row).toEqual({
+    id: "o-1",
+    customer: "c-1",
+    status: "delivered",
+    items,
+    totalCents: 3490,
+    placedAt: day(1),
+    promisedAt: day(5),
+    moments: { placed: day(1), shipped: day(2), approved: day(3), delivered: day(6) },
+    lateDelivery: true,
+    anomalies: ["shipped-before-approval"],
+    version: 4,
+  });
+});
+
+test("a customer's sums follow the orders from status to status", async () => {
+  await using shop = await open();
+  await shop.send("o-1", "place", { customer: "c-1", items, at: day(3) });
+  await shop.send("o-2", "place", { customer: "c-1", items, at: day(1), promisedAt: day(2) });
+  await shop.send("o-3", "place", { customer: "c-2", items, at: day(2) });
+  await shop.send("o-2", "deliver", { at: day(4) });
+  await shop.send("o-1", "cancel", { at: day(4) });
+  const read = (id: string) => shop.app.query(shop.models.customers, (view) => view.get(customerKey(id)), { atLeast: shop.token() });
+  expect(await read("c-1")).toMatchObject({ orders: 2, byStatus: { delivered: 1, canceled: 1 }, totalCents: 6980, lateDeliveries: 1, firstOrderAt: day(1), lastOrderAt: day(3) });
+  expect(await read("c-2")).toMatchObject({ orders: 1, byStatus: { placed: 1 }, lateDeliveries: 0 });
+  expect(await read("c-3")).toBeUndefined();
+});
+
+test("the statistics count an order once, on the day it was placed and in the status it has", async () => {
+  await using shop = await open();
+  await shop.send("o-1", "place", { customer: "c-1", items, at: day(1), promisedAt: day(2) });
+  await shop.send("o-2", "place", { customer: "c-1", items, at: day(1) });
+  await shop.send("o-3", "place", { customer: "c-1", items, at: day(2) });
+  await shop.send("o-1", "deliver", { at: day(3) });
+  await shop.send("o-1", "cancel", { at: day(4), asReturn: true });
+  const statistics = await shop.app.query(shop.models.statistics, (view) => statisticsOf(view, { days: true }), { atLeast: shop.token() });
+  expect(statistics).toEqual({
+    byStatus: { placed: 2, canceled: 1 },
+    byDay: [
+      { day: "2026-01-01", status: "canceled", count: 1 },
+      { day: "2026-01-01", status: "placed", count: 1 },
+      { day: "2026-01-02", status: "placed", count: 1 },
+    ],
+    lateDeliveries: 1,
+    anomalies: { "delivered-before-approval": 1, "delivered-before-shipped": 1, "canceled-after-delivery": 1 },
+  });
+});
+
+describe("for every size of page", () => {
+  const names = Object.values(columns);
+  const rows = [...generateLines(60, 5)].slice(1).map((line, index) => orderRecord(Object.fromEntries(line.split(",").map((cell, at) => [names[at], cell])), index + 2));
+  const records = rows.filter((row): row is OrderRecord => !("reason" in row));
+  const plan = planOrders(records);
+
+  async function viewsAt(pageSize: number): Promise<object> {
+    await using shop = await open({ pageSize });
+    for (const { id, command, input } of plan) await shop.send(id, command, input);
+    // Built once more from the start: now the pages are full.
+    await Promise.all(Object.values(shop.models).map((model) => shop.app.readModel(model).rebuild()));
+    const fresh = { atLeast: shop.token() };
+    return {
+      orders: await shop.app.query(shop.models.orderList, (view) => view.find(), fresh),
+      customers: await shop.app.query(shop.models.customers, (view) => view.find(), fresh),
+      statistics: await shop.app.query(shop.models.statistics, (view) => statisticsOf(view, { days: true }), fresh),
+    };
+  }
+
+  test("the views are the same, and the counts are those of the file", async () => {
+    const all = await viewsAt(1000);
+    for (const pageSize of [1, 2, 7]) expect(await viewsAt(pageSize)).toEqual(all);
+    const byStatus: Record<string, number> = {};
+    for (const { status } of records) byStatus[status] = (byStatus[status] ?? 0) + 1;
+    expect(all).toMatchObject({ statistics: { byStatus } });
+  });
+});
