@@ -52,13 +52,25 @@ async function place(url: string, id: string, key = id): Promise<Response> {
   return fetch(`${url}/orders/${id}/place`, { method: "POST", headers: { "content-type": "application/json", "idempotency-key": key }, body });
 }
 
+/** The first event that the stream tells; the stream stays open. */
+async function firstEvent(stream: Response): Promise<unknown> {
+  const reader = stream.body?.pipeThrough(new TextDecoderStream()).getReader();
+  for (let text = ""; ; ) {
+    const chunk = await reader?.read();
+    if (chunk?.value === undefined) throw new Error(`the stream ended: ${text}`);
+    text += chunk.value;
+    const data = /^data: (.*)\n\n/m.exec(text)?.[1];
+    if (data !== undefined) return JSON.parse(data);
+  }
+}
+
 test("keeps orders in ./data by default, closes cleanly on SIGTERM, and finds them again", async () => {
   const first = await start([], { TIDEMARK_STORE: undefined });
+  const stream = await fetch(`${first.url}/events`);
   const answer = (await (await place(first.url, "o-1")).json()) as { token: string };
-  const stream = await fetch(`${first.url}/events`); // does not hold it back
+  expect(await firstEvent(stream)).toMatchObject({ id: "o-1", type: "OrderPlaced" }); // and the open stream does not hold back the close
   first.child.kill("SIGTERM");
   expect(await first.ended()).toBe(0);
-  await stream.body?.cancel().catch(() => undefined);
   expect(await readdir(join(folder, "data"))).toEqual(expect.arrayContaining(["orders.db", "orders.views.db"]));
 
   const second = await start();
@@ -86,10 +98,7 @@ test("two services on one file see each other's orders, and their tokens hold fo
 
 test("--demo lets orders trickle in, on a past of their own", async () => {
   const { url, child, ended } = await start(["--store", "memory:", "--demo"]);
-  const stream = await fetch(`${url}/events`);
-  const reader = stream.body?.pipeThrough(new TextDecoderStream()).getReader();
-  let text = "";
-  while (!text.includes("data: ")) text += (await reader?.read())?.value ?? "";
+  expect(await firstEvent(await fetch(`${url}/events`))).toMatchObject({ version: expect.any(Number) });
   await expect.poll(async () => new Set(((await (await fetch(`${url}/stats`)).json()) as { byDay: { day: string }[] }).byDay.map(({ day }) => day)).size, { timeout: 15_000 }).toBeGreaterThan(20);
   child.kill("SIGTERM");
   expect(await ended()).toBe(0);

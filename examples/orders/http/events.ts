@@ -1,7 +1,7 @@
 /**
  * GET /events: what happens to orders, as server-sent events.
  *
- * E1 The stream starts at what `Last-Event-ID` (or `?after=`) names, else now: what is written after the headers have come is never missed.
+ * E1 The stream starts after what `Last-Event-ID` (or `?after=`) names, else after what the statistics have seen: whoever follows first and reads then misses nothing.
  * E2 Only the last event of a page carries an id, the token of the page: a client that was cut off in the middle gets the page again and misses nothing.
  * E3 A client that reads slowly slows down its own stream and nobody else's; one that has gone ends it.
  */
@@ -24,12 +24,13 @@ const token = z.string().min(1).max(4096);
 const headers = z.object({ "last-event-id": token.optional() });
 const querystring = z.object({ after: token.optional().meta({ description: "A token: go on after what it names" }) });
 
-export function eventRoutes(server: HttpServer, { app }: Shop, closing: AbortSignal): void {
+export function eventRoutes(server: HttpServer, { app, models }: Shop, closing: AbortSignal): void {
   let streams = 0;
+  const here = async (): Promise<string> => (await app.answer(models.statistics, () => Promise.resolve())).token;
 
-  server.get("/events", { schema: { tags: ["reads"], operationId: "streamEvents", headers, querystring, response: responses({}, [400, 503]) } }, async (request, reply) => {
+  server.get("/events", { schema: { tags: ["reads"], operationId: "streamEvents", produces: ["text/event-stream"], headers, querystring, response: responses({}, [400, 503]) } }, async (request, reply) => {
     if (streams >= MAX_STREAMS) throw new HttpProblem(503, "TooManyStreams", `no more than ${MAX_STREAMS} clients can follow at once`);
-    const after = request.headers["last-event-id"] ?? request.query.after ?? "now";
+    const after = request.headers["last-event-id"] ?? request.query.after ?? (await here());
     const signal = AbortSignal.any([clientGone(reply), closing]);
     const pages = app.subscribe([Order], { after, pageSize: PAGE_SIZE, signal })[Symbol.asyncIterator]();
     streams++;

@@ -434,6 +434,7 @@ describe("the stream of events", () => {
   }
 
   test("tells what happens from now on", async () => {
+    await get("/stats", { "tidemark-token": (await place()).token });
     const stream = await follow();
     const { id } = await place();
     await post(`/orders/${id}/approve`);
@@ -443,6 +444,7 @@ describe("the stream of events", () => {
   });
 
   test("goes on after the last id that a client has seen, and misses nothing", async () => {
+    await get("/stats", { "tidemark-token": (await place()).token });
     const stream = await follow();
     const first = await place();
     const seen = await stream.next();
@@ -508,6 +510,7 @@ describe("operation", () => {
     expect(placing.requestBody.content["application/json"].schema).toMatchObject({ required: ["customer", "items"], additionalProperties: false });
     expect(placing.parameters.map(({ name }: { name: string }) => name)).toEqual(expect.arrayContaining(["id", "if-match", "idempotency-key"]));
     expect(Object.keys(placing.responses)).toEqual(expect.arrayContaining(["201", "400", "409", "412", "413", "422", "429"]));
+    expect(placing.responses["409"].content).toHaveProperty("application/problem+json");
     expect(body.paths["/orders"].get.parameters.map(({ name }: { name: string }) => name)).toEqual(expect.arrayContaining(["status", "customer", "cursor", "limit", "token", "tidemark-token", "prefer", "x-on-stale"]));
   });
 

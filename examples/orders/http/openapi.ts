@@ -1,9 +1,16 @@
 /** GET /openapi.json. */
+import { STATUS_CODES } from "node:http";
 import swagger from "@fastify/swagger";
 import type { z } from "zod";
 import { jsonSchema, type HttpServer } from "./schemas.ts";
 
 const INPUTS = ["body", "querystring", "params", "headers"];
+
+function answerOf(status: number, shape: z.ZodType): object {
+  const schema = jsonSchema(shape, "output");
+  const mediaType = status < 400 ? "application/json" : "application/problem+json";
+  return { description: STATUS_CODES[status], content: { [mediaType]: { schema } } };
+}
 
 /** Must be registered before the routes that it is to describe. */
 export async function openApiRoutes(server: HttpServer): Promise<void> {
@@ -16,8 +23,7 @@ export async function openApiRoutes(server: HttpServer): Promise<void> {
       const described = Object.entries(schema ?? {}).map(([part, value]) => {
         if (INPUTS.includes(part)) return [part, jsonSchema(value as z.ZodType, "input")];
         if (part !== "response") return [part, value as unknown];
-        const byStatus = Object.entries(value as Record<string, z.ZodType>).map(([status, shape]) => [status, { description: Number(status) < 400 ? "done" : "problem", ...jsonSchema(shape, "output") }]);
-        return [part, Object.fromEntries(byStatus) as unknown];
+        return [part, Object.fromEntries(Object.entries(value as Record<string, z.ZodType>).map(([status, shape]) => [status, answerOf(Number(status), shape)])) as unknown];
       });
       return { schema: Object.fromEntries(described) as Record<string, unknown>, url };
     },

@@ -47,7 +47,7 @@ const orderId = z
 
 export const idParams = z.object({ id: orderId });
 
-const problem = z.object({ title: z.string(), status: z.int(), code: z.string(), detail: z.string() }).meta({ description: "RFC 9457; some codes bring further members" });
+const problem = z.looseObject({ title: z.string(), status: z.int(), code: z.string(), detail: z.string() }).meta({ description: "RFC 9457; some codes bring further members" });
 
 /** The answers of a route by status: its own, and problems. */
 export function responses(own: Readonly<Record<number, z.ZodType>>, problems: readonly number[]): Record<number, z.ZodType> {

@@ -76,7 +76,7 @@ export function createListView(hooks) {
     entry.node.replaceChildren(
       el("div", { role: "gridcell", class: "who" }, el("b", { title: row.id }, row.id), el("span", { title: row.customer }, row.customer ?? "")),
       el("div", { role: "gridcell", class: "what" }, el("span", { class: "status" }, row.status), phase(row), ...marks(row)),
-      el("div", { role: "gridcell", class: "sum" }, el("b", {}, money(row.totalCents)), el("time", { datetime: row.placedAt }, when(row.placedAt))),
+      el("div", { role: "gridcell", class: "sum" }, el("b", {}, row.items?.length === 0 ? "" : money(row.totalCents)), el("time", { datetime: row.placedAt }, when(row.placedAt))),
       el(
         "div",
         { role: "gridcell", class: "do" },
