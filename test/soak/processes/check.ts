@@ -1,0 +1,81 @@
+/**
+ * Holds what processes were told against what stands in the log. Nothing of an actor is looked at: the log and the answers are enough.
+ *
+ * I1 An accepted command stands exactly once, at the version that was answered. I2 Versions are contiguous. I3 A state or rejection equals the fold at its version.
+ * I4 A command that was refused for certain stands nowhere, unless it was sent again. I5 A read with a token has seen its version, and shows the fold there.
+ * Fresh: an answer is not older than any answer that had ended before its call began, in whichever process.
+ */
+import type { CallRecord } from "./record.ts";
+
+export interface LoggedEvent {
+  readonly stream: string;
+  readonly version: number;
+  readonly type: string;
+  readonly amount: number;
+  readonly commandId: string;
+}
+
+/** Errors after which the events of a command may stand. */
+const MAYBE = new Set(["OutcomeUnknown"]);
+
+/** What is wrong, a line each; empty when all is well. */
+export function check(events: readonly LoggedEvent[], records: readonly CallRecord[]): readonly string[] {
+  const wrong: string[] = [];
+  const balances = new Map<string, number[]>();
+  const places = new Map<string, LoggedEvent[]>();
+  for (const event of events) {
+    const folded = balances.get(event.stream) ?? [0];
+    balances.set(event.stream, folded);
+    if (event.version !== folded.length) wrong.push(`I2: ${event.stream} goes from version ${folded.length - 1} to ${event.version}`);
+    folded.push((folded.at(-1) ?? 0) + (event.type === "Deposited" ? event.amount : -event.amount));
+    const key = `${event.stream} ${event.commandId}`;
+    const standing = places.get(key);
+    if (standing === undefined) places.set(key, [event]);
+    else standing.push(event);
+  }
+  for (const [stream, folded] of balances) if (folded.some((balance) => balance < 0)) wrong.push(`I3: ${stream} was overdrawn: a withdrawal was decided on a balance that was not there`);
+
+  const possible = new Set(records.filter(({ answer }) => answer.kind === "accepted" || (answer.kind === "error" && MAYBE.has(answer.code))).map(({ stream, commandId }) => `${stream} ${commandId}`));
+  for (const record of records) {
+    const { stream, answer, commandId, call } = record;
+    const shown = JSON.stringify(record);
+    const at = (version: number): number | undefined => (balances.get(stream) ?? [0])[version];
+    if (answer.kind === "accepted" && answer.events > 0 && commandId !== undefined) {
+      const standing = places.get(`${stream} ${commandId}`) ?? [];
+      if (standing.length !== 1) wrong.push(`I1: accepted, but it stands ${standing.length} times: ${shown}`);
+      else if (standing[0]?.version !== answer.version) wrong.push(`I1: accepted at version ${answer.version}, but it stands at ${standing[0]?.version}: ${shown}`);
+    }
+    if ((answer.kind === "rejected" || answer.kind === "state") && at(answer.version) !== answer.balance) wrong.push(`I3: the fold at version ${answer.version} is ${at(answer.version)}: ${shown}`);
+    if (answer.kind === "rejected" && answer.balance >= (record.amount ?? 0)) wrong.push(`I3: rejected although it was covered: ${shown}`);
+    if (answer.kind === "row") {
+      if (answer.version < answer.wanted) wrong.push(`I5: the read missed version ${answer.wanted}: ${shown}`);
+      if (at(answer.version) !== answer.balance) wrong.push(`I5: the view is not the fold at version ${answer.version}, which is ${at(answer.version)}: ${shown}`);
+    }
+    if (answer.kind === "error" && !MAYBE.has(answer.code) && commandId !== undefined && call !== "state") {
+      if (places.has(`${stream} ${commandId}`) && !possible.has(`${stream} ${commandId}`)) wrong.push(`I4: it failed for certain, but it stands: ${shown}`);
+    }
+  }
+  return [...wrong, ...freshness(records)];
+}
+
+/** Sweeps over beginnings and ends in the order of time. Duplicates answer with their first version and are left out. */
+function freshness(records: readonly CallRecord[]): readonly string[] {
+  const wrong: string[] = [];
+  const byStream = Map.groupBy(records, ({ stream }) => stream);
+  for (const ofStream of byStream.values()) {
+    const ends = ofStream.filter(({ answer }) => answer.kind !== "error").toSorted((a, b) => a.ended - b.ended);
+    const begins = ofStream.filter(({ answer }) => answer.kind !== "error").toSorted((a, b) => a.begun - b.begun);
+    let seen = 0;
+    let next = 0;
+    for (const record of begins) {
+      for (let end = ends[next]; end !== undefined && end.ended < record.begun; end = ends[++next]) seen = Math.max(seen, versionOf(end));
+      const isDuplicate = record.answer.kind === "accepted" && record.answer.events > 0;
+      if (!isDuplicate && versionOf(record) < seen) wrong.push(`fresh: version ${seen} had been answered before this call began: ${JSON.stringify(record)}`);
+    }
+  }
+  return wrong;
+}
+
+function versionOf({ answer }: CallRecord): number {
+  return answer.kind === "error" ? 0 : answer.version;
+}
