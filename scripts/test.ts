@@ -14,7 +14,7 @@ const reportFile = join(root, "test-report.json");
 rmSync(reportFile, { force: true });
 const vitest = spawn(
   process.execPath,
-  [join(root, "node_modules/vitest/vitest.mjs"), "run", "--reporter=default", "--reporter=json", `--outputFile.json=${reportFile}`, ...process.argv.slice(2)],
+  [join(root, "node_modules/vitest/vitest.mjs"), "run", "--reporter=default", "--reporter=./scripts/skips-reporter.ts", "--reporter=json", `--outputFile.json=${reportFile}`, ...process.argv.slice(2)],
   { cwd: root, stdio: ["ignore", "inherit", "inherit"] },
 );
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => vitest.kill(signal));
