@@ -78,6 +78,7 @@ test("keeps orders in ./data by default, closes cleanly on SIGTERM, and finds th
   expect(await read.json()).toMatchObject({ id: "o-1", status: "placed", version: 1 });
   expect(await (await place(second.url, "o-1")).json()).toEqual(answer); // the key is known after the restart
   second.child.kill("SIGINT");
+  second.child.kill("SIGINT"); // as npm passes on what the terminal has sent already
   expect(await second.ended()).toBe(0);
 });
 

@@ -4,6 +4,9 @@ import { pino } from "pino";
 import { startService, type Service } from "./service.ts";
 import { addStoreOptions, type StoreSettings } from "./settings.ts";
 
+/** npm passes on the Ctrl-C that the terminal has sent to all of its group already. */
+const SAME_SIGNAL_MS = 1000;
+
 addStoreOptions(program)
   .name("npm start --")
   .description("The orders service, on HOST (default 127.0.0.1) and PORT (default 8080).")
@@ -26,12 +29,13 @@ function portOf(text: string): number {
   throw new Error(`PORT must be a number from 0 to 65535, not ${JSON.stringify(text)}`);
 }
 
-/** The first signal closes cleanly; a second one does not wait. */
+/** The first signal closes cleanly; a later one does not wait. */
 function closeOnSignals(service: Service): void {
-  let closing = false;
+  let since: number | undefined;
   const close = (): void => {
-    if (closing) process.exit(1);
-    closing = true;
+    if (since !== undefined && performance.now() - since < SAME_SIGNAL_MS) return;
+    if (since !== undefined) process.exit(1);
+    since = performance.now();
     service.close().then(
       () => process.exit(0),
       (error: unknown) => fail(error),
