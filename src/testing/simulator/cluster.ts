@@ -1,0 +1,163 @@
+/**
+ * The processes of a simulation: each an app on a host of its own, over the one store. One that dies is followed by a new one on a new host.
+ */
+import type { ActorOptions } from "../../actor/actor-options.ts";
+import type { App } from "../../app/app.ts";
+import { tidemark } from "../../app/tidemark.ts";
+import type { RunnerOptions } from "../../readmodel/runner.ts";
+import type { Consumed } from "./history.ts";
+import type { SimulatedStore } from "./simulated-store.ts";
+import type { Host, World } from "./world.ts";
+import type { Workload } from "./workload.ts";
+
+/** Bounds so small that everything happens often. */
+export const smallActors: Partial<ActorOptions> = Object.freeze({ mailboxCapacity: 6, maxActors: 5, idleTimeoutMs: 160, attempts: 6, retryPauseMs: 4, commandTimeoutMs: 2500 });
+export const smallProjections: Partial<RunnerOptions> = Object.freeze({ pageSize: 3, attempts: 3, firstPauseMs: 4, maxPauseMs: 60, idleSaveMs: 25, stopTimeoutMs: 500 });
+export const CLOSE_TIMEOUT_MS = 3000;
+
+/** A process that is up. */
+export interface Running {
+  readonly index: number;
+  readonly host: Host;
+  readonly app: App;
+}
+
+interface Place {
+  readonly index: number;
+  starts: number;
+  host: Host | undefined;
+  app: App | undefined;
+  closing: boolean;
+}
+
+export interface ClusterOptions {
+  readonly world: World;
+  readonly store: SimulatedStore;
+  readonly workload: Workload;
+  readonly processes: number;
+  /** What the consumer of each process has seen; kept over restarts. */
+  readonly consumed: Consumed[];
+  readonly note: (text: string) => void;
+  readonly onError: (where: string, error: unknown) => void;
+}
+
+export class Cluster {
+  readonly #options: ClusterOptions;
+  readonly #places: Place[];
+
+  constructor(options: ClusterOptions) {
+    this.#options = options;
+    this.#places = Array.from({ length: options.processes }, (_, index) => ({ index, starts: 0, host: undefined, app: undefined, closing: false }));
+    for (const { index } of this.#places) options.consumed.push({ process: index, ids: [], token: undefined });
+  }
+
+  /** Starts every process that is not up. */
+  start(): void {
+    for (const place of this.#places) if (place.host === undefined) this.#start(place);
+  }
+
+  get allUp(): boolean {
+    return this.#places.every((place) => place.app !== undefined && !place.closing);
+  }
+
+  get running(): readonly Running[] {
+    return this.#places.flatMap((_, index) => this.at(index, true) ?? []);
+  }
+
+  /** The process of this index, or the next one that is up; undefined when none is. */
+  at(index: number, exactly = false): Running | undefined {
+    for (let step = 0; step < (exactly ? 1 : this.#places.length); step++) {
+      const place = this.#places[(index + step) % this.#places.length] as Place;
+      if (place.app !== undefined && place.host !== undefined) return { index: place.index, host: place.host, app: place.app };
+    }
+    return undefined;
+  }
+
+  /** Ends a process at once; a new one starts after a while. */
+  crash(index: number, downMs: number): void {
+    const place = this.#places[index] as Place;
+    this.#end(place);
+    this.#options.world.post(downMs, () => this.start());
+  }
+
+  /** Closes a process, and starts a new one when it has closed. */
+  restart(index: number): void {
+    const place = this.#places[index] as Place;
+    const { app, host } = place;
+    if (app === undefined || place.closing) return;
+    place.closing = true;
+    app.close().then(
+      () => {
+        if (place.host !== host) return;
+        this.#end(place);
+        this.#start(place);
+      },
+      (error: unknown) => this.#options.onError(`closing process ${index}`, error),
+    );
+  }
+
+  stall(index: number, forMs: number): void {
+    this.#places[index]?.host?.stall(forMs);
+  }
+
+  jump(index: number, byMs: number): void {
+    this.#places[index]?.host?.jump(byMs);
+  }
+
+  /** Ends stalls, starts what is down. */
+  heal(): void {
+    for (const place of this.#places) place.host?.wake();
+    this.start();
+  }
+
+  #end(place: Place): void {
+    place.host?.kill();
+    place.host = undefined;
+    place.app = undefined;
+    place.closing = false;
+  }
+
+  #start(place: Place): void {
+    const { world, store, workload, note } = this.#options;
+    const host = world.host(`process ${place.index}.${++place.starts}`);
+    place.host = host;
+    note(`${host.name} starts`);
+    tidemark({
+      store: store.connect(host),
+      aggregates: workload.aggregates,
+      readModels: workload.readModels,
+      actors: smallActors,
+      projections: smallProjections,
+      closeTimeoutMs: CLOSE_TIMEOUT_MS,
+      environment: host.environment,
+    }).then(
+      (app) => {
+        if (place.host !== host) return;
+        place.app = app;
+        note(`${host.name} is up`);
+        void this.#consume(place.index, app, host);
+      },
+      (error: unknown) => {
+        if (place.host !== host) return;
+        note(`${host.name} did not start: ${String(error)}`);
+        this.#end(place);
+        world.post(30, () => this.start());
+      },
+    );
+  }
+
+  /** A consumer of all events that goes on where it was when its process starts again. */
+  async #consume(index: number, app: App, host: Host): Promise<void> {
+    const consumed = this.#options.consumed[index] as Consumed;
+    try {
+      for await (const page of app.subscribe(this.#options.workload.aggregates, { pageSize: 5, ...(consumed.token !== undefined && { after: consumed.token }) })) {
+        if (!host.alive) return;
+        for (const event of page.events as readonly { readonly eventId: string }[]) consumed.ids.push(event.eventId);
+        consumed.token = page.token;
+      }
+    } catch (error) {
+      const { code } = error as { code?: unknown };
+      if (code !== "AppClosed" && code !== "StoreClosed" && code !== "Aborted") this.#options.onError(`the consumer of process ${index}`, error);
+    }
+  }
+}
