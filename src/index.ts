@@ -32,28 +32,8 @@ export { commandWindowDefaults } from "./actor/command-window.ts";
 export type { CommandWindowOptions } from "./actor/command-window.ts";
 export type { Metrics } from "./actor/metrics.ts";
 
-export type {
-  Accepted,
-  Answer,
-  App,
-  AppOptions,
-  CallOptions,
-  CommandResult,
-  DecidedAt,
-  EventPage,
-  Handle,
-  History,
-  HistoryOptions,
-  OnStale,
-  QueryOptions,
-  ReadModelControl,
-  Stale,
-  StateAnswer,
-  StateOptions,
-  SubscribeOptions,
-  UntypedResult,
-} from "./app/app.ts";
-export type { CommandCall, CommandMiddleware } from "./app/middleware.ts";
+export type { Answer, App, AppOptions, EventPage, Handle, History, HistoryOptions, OnStale, QueryOptions, ReadModelControl, Stale, SubscribeOptions } from "./app/app.ts";
+export type { Accepted, CallOptions, CommandCall, CommandMiddleware, CommandResult, DecidedAt, StateAnswer, StateOptions, UntypedResult } from "./app/call.ts";
 export { openStore, openViews } from "./app/open-store.ts";
 export type { OpenStoreOptions } from "./app/open-store.ts";
 export { tidemark } from "./app/tidemark.ts";

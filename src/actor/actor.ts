@@ -13,12 +13,14 @@
  *    are sent again on the same version, which the store answers as if it were the first time (S5).
  * A6 Every accepted command is answered exactly once, also when the loop fails; an actor that failed is retired, and the next command begins with a new one.
  */
-import { AppClosed, AppendTooLarge, InvalidArgument, isTidemarkError, StoreClosed, StoreRefused, StoreRewound, StoreUnavailable, TooMuchContention } from "../errors.ts";
 import { delay } from "../environment.ts";
-import type { AppendOutcome, NewEvent, StoredEvent, StreamSlice } from "../store/event-store.ts";
-import type { Position } from "../store/position.ts";
+import { isTidemarkError } from "../errors.ts";
 import { isDue } from "../snapshot/policy.ts";
+import type { NewEvent, StoredEvent, StreamSlice } from "../store/event-store.ts";
+import type { Position } from "../store/position.ts";
+import { closed, contention, isOneCommandsFault, refusal, rewound, tooNew, type Refused } from "./actor-errors.ts";
 import type { ActorPorts } from "./actor-ports.ts";
+import { appendUntilKnown, type SettledOutcome } from "./append-until-known.ts";
 import { estimateBytes } from "./estimate-bytes.ts";
 import { hydrate } from "./hydrate.ts";
 import type { PendingCommand } from "./pending-command.ts";
@@ -34,10 +36,6 @@ export interface ActorHome {
 }
 
 const MAX_PAUSE_MS = 250;
-const SETTLE_PAUSE_MS = 20;
-
-type Settled = Exclude<AppendOutcome, { kind: "unknown" }>;
-type Refused = Extract<AppendOutcome, { kind: "refused" }>;
 
 export class Actor {
   readonly stream: string;
@@ -233,49 +231,16 @@ export class Actor {
   }
 
   /** A2, A5. */
-  async #append(round: Round, confirmed: StreamState): Promise<Settled> {
-    const { committer } = this.#ports;
+  async #append(round: Round, confirmed: StreamState): Promise<SettledOutcome> {
     for (const { command } of round.decisions) command.sent();
     this.#sending = true;
     const append = { stream: this.stream, expected: confirmed.version, events: round.events };
-    let outcome = await committer.append(append);
-    for (let tries = 1; outcome.kind === "unknown"; tries++) {
-      outcome = (await this.#lookFor(round, confirmed.version, outcome.cause, tries)) ?? (await committer.append(append));
-    }
+    const outcome = await appendUntilKnown(append, this.#ports, (cause) => {
+      for (const { command } of round.decisions) command.outcomeUnknown(cause);
+    });
     this.#sending = false;
     if (this.#deciding !== undefined) await this.#deciding;
     return outcome;
-  }
-
-  /** A5: what the log says of an append; undefined when nothing stands after the version it was made on. */
-  async #lookFor(round: Round, version: number, cause: unknown, sent: number): Promise<Settled | undefined> {
-    const { store, environment, counters, ending } = this.#ports;
-    counters.unknownOutcomes++;
-    environment.logger.warn({ stream: this.stream, version, error: cause }, "the outcome of an append is unknown; the stream is read before anything else is sent");
-    const first = round.events[0] as NewEvent;
-    if (sent > 1) await this.#settlePause(sent);
-    for (let tries = 1; ; tries++) {
-      if (ending.aborted) throw closed(this.stream, cause);
-      for (const { command } of round.decisions) command.outcomeUnknown(cause);
-      try {
-        const next = await store.readStream(this.stream, { from: version + 1, limit: 1, signal: ending });
-        if (next.version < version) throw rewound(this.stream, version, next);
-        if (next.events[0] === undefined) return undefined;
-        if (next.events[0].id !== first.id) return { kind: "conflict", actual: next.version };
-        const end = version + round.events.length;
-        const last = await store.readStream(this.stream, { from: end, limit: 1, signal: ending });
-        if (last.events[0] !== undefined) return { kind: "committed", version: end, position: last.events[0].position };
-      } catch (error) {
-        if (!isTidemarkError(error, "StoreUnavailable")) throw error;
-        environment.logger.warn({ stream: this.stream, error }, "the stream could not be read to settle an unknown outcome; it is tried again");
-      }
-      await this.#settlePause(tries);
-    }
-  }
-
-  #settlePause(tries: number): Promise<void> {
-    const { environment, ending } = this.#ports;
-    return delay(environment.clock, this.#jittered(SETTLE_PAUSE_MS * 2 ** Math.min(tries, 6)), ending);
   }
 
   #committed(round: Round, position: Position, confirmed: StreamState): void {
@@ -308,7 +273,7 @@ export class Actor {
       for (const { command } of round.decisions) this.#fail(command, error);
       return;
     }
-    if (slice.version < confirmed.version) throw rewound(this.stream, confirmed.version, slice);
+    if (slice.version < confirmed.version) throw rewound(this.stream, confirmed.version, slice.version);
     if (slice.version > confirmed.version) return this.#overtaken(round, confirmed, slice.events);
     for (const { command, outcome } of round.decisions) this.#answer(command, outcome, confirmed.position, confirmed);
   }
@@ -319,9 +284,7 @@ export class Actor {
     const commands = writable(round.decisions);
     await this.#catchUp(confirmed, missing);
     for (const command of commands) {
-      if (++command.attempts < attempts) continue;
-      const message = `other writers won ${attempts} times on ${this.stream}; nothing was changed, try again later`;
-      this.#fail(command, new TooMuchContention(message, { retryable: true, details: { stream: this.stream, version: confirmed.version, attempts } }));
+      if (++command.attempts >= attempts) this.#fail(command, contention(this.stream, confirmed.version, attempts));
     }
     this.#decideAnew(commands.filter((command) => !command.answered));
   }
@@ -331,7 +294,7 @@ export class Actor {
     if (missing !== undefined && missing[0]?.version === confirmed.version + 1) await confirmed.fold(missing, behaviour, codec);
     for (;;) {
       const slice = await store.readStream(this.stream, { from: confirmed.version + 1, signal: ending });
-      if (slice.version < confirmed.version) throw rewound(this.stream, confirmed.version, slice);
+      if (slice.version < confirmed.version) throw rewound(this.stream, confirmed.version, slice.version);
       if (slice.events.length === 0) return;
       await confirmed.fold(slice.events, behaviour, codec);
       if (slice.next === undefined) return;
@@ -381,11 +344,9 @@ export class Actor {
   /** The first retry goes at once, further ones wait: doubled, jittered. */
   async #pause(conflicts: number): Promise<void> {
     const { environment, options, ending } = this.#ports;
-    if (conflicts > 1) await delay(environment.clock, this.#jittered(Math.min(MAX_PAUSE_MS, options.retryPauseMs * 2 ** (conflicts - 2))), ending);
-  }
-
-  #jittered(ms: number): number {
-    return ms * (0.5 + this.#ports.environment.random.next() / 2);
+    if (conflicts < 2) return;
+    const most = Math.min(MAX_PAUSE_MS, options.retryPauseMs * 2 ** (conflicts - 2));
+    await delay(environment.clock, most * (0.5 + environment.random.next() / 2), ending);
   }
 }
 
@@ -394,40 +355,4 @@ type Outcome = Decision["outcome"];
 /** Those whose events were not written, for certain, and who still wait. */
 function writable(decisions: readonly Decision[]): PendingCommand[] {
   return decisions.filter(({ command }) => command.notWritten()).map(({ command }) => command);
-}
-
-function isOneCommandsFault(outcome: Refused): boolean {
-  return outcome.code === "too-large" || outcome.code === "invalid";
-}
-
-function refusal(outcome: Refused, stream: string): Error {
-  const details = { stream, reason: outcome.code, ...(outcome.ownerHint === undefined ? {} : { ownerHint: outcome.ownerHint }) };
-  const options = { details, retryable: outcome.retryable, cause: outcome.cause };
-  switch (outcome.code) {
-    case "too-large":
-      return new AppendTooLarge(outcome.message, options);
-    case "invalid":
-      return new InvalidArgument(outcome.message, options);
-    case "closed":
-      return new StoreClosed(outcome.message, options);
-    case "busy":
-    case "unavailable":
-      return new StoreUnavailable(outcome.message, options);
-    default:
-      return new StoreRefused(outcome.message, options);
-  }
-}
-
-function rewound(stream: string, version: number, slice: StreamSlice): StoreRewound {
-  return new StoreRewound(`${stream} ends at version ${slice.version}, but version ${version} was acknowledged: the store was reset or restored from an older state`, {
-    details: { stream, version, actual: slice.version },
-  });
-}
-
-function tooNew(stream: string, wanted: number, version: number): StoreRewound {
-  return new StoreRewound(`the token names version ${wanted} of ${stream}, which ends at ${version}: the store was reset or restored from an older state`, { details: { stream, version, expected: wanted } });
-}
-
-function closed(stream: string, cause: unknown): AppClosed {
-  return new AppClosed("the app was closed before the command was answered", { details: { stream }, cause });
 }

@@ -1,7 +1,7 @@
 /**
  * What users hold: an app over one event store, with handles of aggregates, queries of read models, and a clean end.
  */
-import type { AnyAggregate, Args, CommandNames, EventsOf, InputOf, RejectionOf, StateOf } from "../aggregate/aggregate.ts";
+import type { AnyAggregate, Args, CommandNames, InputOf, StateOf } from "../aggregate/aggregate.ts";
 import type { Recorded } from "../aggregate/recorded.ts";
 import type { ActorOptions } from "../actor/actor-options.ts";
 import type { Metrics } from "../actor/metrics.ts";
@@ -13,7 +13,7 @@ import type { ViewStore } from "../readmodel/view-store.ts";
 import type { Backend } from "../store/backend.ts";
 import type { Codec } from "../store/codec.ts";
 import type { Position } from "../store/position.ts";
-import type { CommandMiddleware } from "./middleware.ts";
+import type { CallOptions, CommandMiddleware, CommandResult, StateAnswer, StateOptions, UntypedResult } from "./call.ts";
 
 export interface AppOptions {
   /** A URL (`memory:`, `sqlite:orders.db`), which the app opens and closes, or an open backend, which stays its owner's. */
@@ -34,64 +34,6 @@ export interface AppOptions {
   readonly environment?: Partial<Environment>;
   /** How long `close()` drains before it gives up what is left, in milliseconds. Default 10,000. */
   readonly closeTimeoutMs?: number;
-}
-
-/** What a call of a command may say beside its input. */
-export interface CallOptions {
-  /** The version that the caller saw (0 = nothing): anything else is `WrongExpectedVersion`, never retried over. */
-  readonly expectedVersion?: number;
-  /** The same id again changes the stream once and answers the same; see docs/guarantees.md for the window. */
-  readonly commandId?: string;
-  /** The decision rests at least on what this token names of the stream. */
-  readonly atLeast?: string;
-  /** Before the decision: the command is never decided. After it: the call answers what happened. */
-  readonly signal?: AbortSignal;
-  /** Milliseconds from the call; passed before the decision: `DeadlineExceeded`, and the command is never decided. Default: the actors' `commandTimeoutMs`. */
-  readonly deadlineMs?: number;
-  /** Recorded with the events, and seen by the decision as `context.metadata`. Plain JSON. */
-  readonly metadata?: Readonly<Record<string, unknown>>;
-  /** Default: the command's own id. */
-  readonly correlationId?: string;
-  /** Default: the command's own id. */
-  readonly causationId?: string;
-  /** W3C trace context. */
-  readonly traceparent?: string;
-  /** "cache": an answer that appends nothing is not confirmed with the store; it may rest on an older version. */
-  readonly from?: "store" | "cache";
-}
-
-/** The command was accepted; its events stand, durably. No events: there was nothing to do. */
-export interface Accepted<E> {
-  readonly ok: true;
-  /** Version of the stream after the command's last event; of the decision where there was none. */
-  readonly version: number;
-  /** A read with this token sees the command's events. */
-  readonly token: string;
-  readonly events: readonly E[];
-}
-
-/** Where a decision that changed nothing was made. */
-export interface DecidedAt {
-  readonly version: number;
-  /** A read with this token sees the state that the decision rests on. */
-  readonly token: string;
-}
-
-type WithDecidedAt<R> = R extends unknown ? R & { readonly decidedAt: DecidedAt } : never;
-
-/** What a command answers: accepted, or one of its rejections with the version it was decided on. */
-export type CommandResult<A, K extends CommandNames<A>> = Accepted<EventsOf<A>> | WithDecidedAt<RejectionOf<A, K>>;
-
-export interface StateOptions {
-  readonly atLeast?: string;
-  readonly signal?: AbortSignal;
-  readonly deadlineMs?: number;
-  readonly from?: "store" | "cache";
-}
-
-/** An aggregate's state, frozen, with the version it stands at. */
-export interface StateAnswer<S> extends DecidedAt {
-  readonly state: S;
 }
 
 /** An aggregate instance: one method for each of its commands. Errors of each: see docs/guide.md, "Errors". */
@@ -213,7 +155,3 @@ export interface App extends AsyncDisposable {
   /** Refuses new calls, drains what was accepted, flushes snapshots and read models, and stops, all within `closeTimeoutMs`. Idempotent. */
   close(): Promise<void>;
 }
-
-/** What `execute` answers. */
-export type UntypedResult =
-  Accepted<{ readonly type: string; readonly data: unknown }> | { readonly ok: false; readonly code: string; readonly details: unknown; readonly decidedAt: DecidedAt };

@@ -2,7 +2,7 @@
  * From a call to an actor and back: options checked, input parsed and prepared, answers with their tokens.
  */
 import type { Behaviour } from "../aggregate/behaviour.ts";
-import { assertJson } from "../aggregate/json.ts";
+import { jsonImage } from "../aggregate/json.ts";
 import { isThenable } from "../aggregate/schema.ts";
 import type { ActorPorts } from "../actor/actor-ports.ts";
 import { assertCommandId } from "../actor/command-id.ts";
@@ -13,10 +13,8 @@ import { requirementOf } from "../consistency/freshness.ts";
 import type { TokenCodec } from "../consistency/token-codec.ts";
 import { Aborted, DeadlineExceeded, InvalidArgument } from "../errors.ts";
 import type { Environment } from "../environment.ts";
-import { copyJson } from "../readmodel/json-copy.ts";
 import type { Position } from "../store/position.ts";
-import type { CallOptions, StateAnswer, StateOptions, UntypedResult } from "./app.ts";
-import type { CommandMiddleware } from "./middleware.ts";
+import type { CallOptions, CommandMiddleware, StateAnswer, StateOptions, UntypedResult } from "./call.ts";
 
 /** One aggregate instance, as calls know it. */
 export interface Target {
@@ -134,7 +132,7 @@ export class Calls {
       commandId: options.commandId ?? this.#ports.environment.random.uuid(),
       fingerprint: print,
       leastVersion: options.atLeast === undefined ? 0 : this.#leastVersion(target, options.atLeast),
-      options: options.metadata === undefined ? options : { ...options, metadata: copyJson(options.metadata) },
+      options: options.metadata === undefined ? options : { ...options, metadata: jsonImage(options.metadata, "the call's metadata", {}) as NonNullable<CallOptions["metadata"]> },
     };
   }
 
@@ -175,9 +173,7 @@ function checkOptions(options: CallOptions): void {
     const text = options[name];
     if (text !== undefined && (typeof text !== "string" || text.length === 0 || text.length > MAX_TEXT)) throw refused(name, `text of 1 to ${MAX_TEXT} characters`);
   }
-  if (metadata === undefined) return;
-  if (typeof metadata !== "object" || metadata === null || Array.isArray(metadata)) throw refused("metadata", "an object");
-  assertJson(metadata, "the call's metadata", {});
+  if (metadata !== undefined && (typeof metadata !== "object" || metadata === null || Array.isArray(metadata))) throw refused("metadata", "an object");
 }
 
 /** The longest delay of a timer. */

@@ -1,6 +1,7 @@
 import type { AnyAggregate } from "../aggregate/aggregate.ts";
 import type { Behaviour } from "../aggregate/behaviour.ts";
-import type { CallOptions, Handle, StateAnswer, StateOptions, UntypedResult } from "./app.ts";
+import type { Handle } from "./app.ts";
+import type { CallOptions, StateAnswer, StateOptions, UntypedResult } from "./call.ts";
 import type { Calls, Target } from "./calls.ts";
 
 /** Makes the handles of one kind of aggregate: a class with a method for each command, so that a handle costs one small object. */

@@ -13,7 +13,8 @@ import type { Codec } from "../store/codec.ts";
 import type { EventStore } from "../store/event-store.ts";
 import { START, type Position } from "../store/position.ts";
 import { streamName } from "../store/stream-name.ts";
-import type { EventPage, History, HistoryOptions, StateAnswer, SubscribeOptions } from "./app.ts";
+import type { EventPage, History, HistoryOptions, SubscribeOptions } from "./app.ts";
+import type { StateAnswer } from "./call.ts";
 
 const DEFAULT_LIMIT = 100;
 const MAX_LIMIT = 1000;

@@ -1,0 +1,68 @@
+/**
+ * Sends an append until its outcome is known.
+ *
+ * U1 Nothing is guessed: after `unknown` the stream is read. The append's events stand after the expected version, or another's do (then they never will: S1, S5),
+ *    or nothing does yet.
+ * U2 Where nothing stands yet, the append may still be on its way. The same events are sent again on the same version: whichever comes first, they stand once (S5).
+ * U3 It goes on until it knows, with growing, jittered pauses, or until the app gives up; before each look the callers whose deadlines have passed are told.
+ */
+import { delay } from "../environment.ts";
+import { isTidemarkError } from "../errors.ts";
+import type { Append, AppendOutcome, NewEvent } from "../store/event-store.ts";
+import { closed, rewound } from "./actor-errors.ts";
+import type { ActorPorts } from "./actor-ports.ts";
+
+export type SettledOutcome = Exclude<AppendOutcome, { kind: "unknown" }>;
+
+/** An append as actors make it: on an exact version. */
+export interface ExactAppend extends Append {
+  readonly expected: number;
+}
+
+const FIRST_PAUSE_MS = 20;
+const DOUBLINGS = 6;
+
+/** Errors: those of the store that no waiting heals, StoreRewound, AppClosed. */
+export async function appendUntilKnown(append: ExactAppend, ports: ActorPorts, whenUnknown: (cause: unknown) => void): Promise<SettledOutcome> {
+  const { committer, counters, environment } = ports;
+  const { stream, expected } = append;
+  for (let tries = 1; ; tries++) {
+    const outcome = await committer.append(append);
+    if (outcome.kind !== "unknown") return outcome;
+    counters.unknownOutcomes++;
+    environment.logger.warn({ stream, version: expected, error: outcome.cause }, "the outcome of an append is unknown; the stream is read before anything else is sent");
+    if (tries > 1) await pause(tries, ports);
+    const found = await lookFor(append, ports, () => whenUnknown(outcome.cause));
+    if (found !== undefined) return found;
+  }
+}
+
+/** U1. */
+async function lookFor(append: ExactAppend, ports: ActorPorts, beforeLook: () => void): Promise<SettledOutcome | undefined> {
+  const { store, environment, ending } = ports;
+  const { stream, expected, events } = append;
+  for (let tries = 1; ; tries++) {
+    if (ending.aborted) throw closed(stream, ending.reason);
+    beforeLook();
+    try {
+      const next = await store.readStream(stream, { from: expected + 1, limit: 1, signal: ending });
+      if (next.version < expected) throw rewound(stream, expected, next.version);
+      const standing = next.events[0];
+      if (standing === undefined) return undefined;
+      if (standing.id !== (events[0] as NewEvent).id) return { kind: "conflict", actual: next.version };
+      const version = expected + events.length;
+      const last = (await store.readStream(stream, { from: version, limit: 1, signal: ending })).events[0];
+      if (last !== undefined) return { kind: "committed", version, position: last.position };
+    } catch (error) {
+      if (!isTidemarkError(error, "StoreUnavailable")) throw error;
+      environment.logger.warn({ stream, error }, "the stream could not be read to settle an unknown outcome; it is tried again");
+    }
+    await pause(tries, ports);
+  }
+}
+
+/** U3. */
+function pause(tries: number, { environment, ending }: ActorPorts): Promise<void> {
+  const most = FIRST_PAUSE_MS * 2 ** Math.min(tries, DOUBLINGS);
+  return delay(environment.clock, most * (0.5 + environment.random.next() / 2), ending);
+}
