@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import * as errors from "../../src/errors.ts";
 
 const root = resolve(import.meta.dirname, "../..");
-const documents = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", ...readdirSync(join(root, "docs"), { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".md")).map((file) => join("docs", file))];
+const documents = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/orders/README.md", ...readdirSync(join(root, "docs"), { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".md")).map((file) => join("docs", file))];
 const read = (file: string): string => readFileSync(join(root, file), "utf8");
 const withoutCode = (markdown: string): string => markdown.replaceAll(/^```[\s\S]*?^```$/gm, "").replaceAll(/`[^`\n]*`/g, "");
 

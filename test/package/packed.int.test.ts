@@ -85,6 +85,7 @@ describe("the guide", () => {
       expect([taken.status, await taken.json()]).toMatchObject([409, { code: "taken", details: { by: "ann" } }]);
       const bad = await post("book", { ...booking, people: 0 });
       expect([bad.status, await bad.json()]).toMatchObject([400, { code: "InvalidInput" }]);
+      expect((await fetch(at("/book"), { method: "POST", body: "{" })).status).toBe(400);
 
       service.kill("SIGTERM");
       expect((await once(service, "exit"))[0]).toBe(0);
