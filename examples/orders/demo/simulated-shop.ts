@@ -1,7 +1,7 @@
 /** A shop that nobody runs: orders of the past month on an empty store, then new ones that trickle in and move along. For demonstrations. */
 import { setTimeout as pause } from "node:timers/promises";
 import type { Logger } from "../../../src/index.ts";
-import { Order, type OrderCommand } from "../domain.ts";
+import { Order, type OrderCommand, type OrderStatus } from "../domain.ts";
 import { statisticsOf } from "../read-models.ts";
 import type { Shop } from "../shop.ts";
 
@@ -14,6 +14,8 @@ const MOST_PAUSE_MS = 1600;
 const MAX_OPEN = 25;
 
 const LIFE: readonly OrderCommand[] = ["approve", "invoice", "process", "ship", "deliver"];
+/** Statuses by the number of those steps done. */
+const STATUSES: readonly OrderStatus[] = ["placed", "approved", "invoiced", "processing", "shipped"];
 const GOODS = [
   { sku: "tea-oolong", unitPriceCents: 1250 },
   { sku: "mug-blue", unitPriceCents: 990 },
@@ -66,6 +68,12 @@ export async function simulateShop(shop: Shop, logger: Logger, signal: AbortSign
     if (fate > 0.97) await send(id, "cancel", { ...at(Math.min(now, time + DAY)), asReturn: true, reason: "returned" });
   }
 
+  /** What an earlier run has left under way; orders placed by hand are not the shop's. */
+  async function takeUp(): Promise<void> {
+    const rows = await shop.app.query(shop.models.orderList, (view) => view.find({ id: { gte: "shop-", lt: "shop." }, status: { in: STATUSES } }, { limit: MAX_OPEN }), { signal });
+    open.push(...rows.map(({ id, status }) => ({ id, done: STATUSES.indexOf(status) })));
+  }
+
   async function step(): Promise<void> {
     if (open.length === 0 || (open.length < MAX_OPEN && Math.random() < 0.3)) {
       const order = { id: nextId(), done: 0 };
@@ -83,6 +91,7 @@ export async function simulateShop(shop: Shop, logger: Logger, signal: AbortSign
 
   try {
     const { byStatus } = await shop.app.query(shop.models.statistics, (view) => statisticsOf(view, { days: false }), { signal });
+    await takeUp();
     const now = Date.now();
     for (let day = Object.keys(byStatus).length === 0 ? PAST_DAYS : 0; day > 0; day--) {
       const orders = Array.from({ length: 4 + upTo(9) }, () => pastOrder(Math.min(now, now - day * DAY + upTo(DAY)), now));

@@ -15,7 +15,7 @@ import { clientGone } from "./client-gone.ts";
 import { HttpProblem } from "./problem.ts";
 import { responses, type HttpServer } from "./schemas.ts";
 
-const MAX_STREAMS = 500;
+const MAX_STREAMS = 200;
 const PAGE_SIZE = 100;
 const HEARTBEAT_MS = 15_000;
 const RECONNECT_MS = 1000;

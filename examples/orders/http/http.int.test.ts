@@ -252,6 +252,7 @@ describe("reads", () => {
     const failed = await get(`/orders/${id}`, { "tidemark-token": token, prefer: "wait=0" });
     expectProblem(failed, 503, "StaleRead");
     expect(Number(failed.headers.get("retry-after"))).toBeGreaterThan(0);
+    expect(failed.body.behind.events).toBeGreaterThan(0);
     const served = await get("/orders", { "tidemark-token": token, prefer: "respond-async, wait=0", "x-on-stale": "serve" });
     expect(served.status).toBe(200);
     expect(served.headers.get("tidemark-stale")).toMatch(/^events=[1-9]\d*; ms=\d+$/);
@@ -462,7 +463,21 @@ describe("the stream of events", () => {
     expectProblem(await get("/events", { "last-event-id": "nonsense" }), 400, "TokenMalformed");
   });
 
-  test("ends when the service closes, and a client that has gone is let go", async () => {
+  test("is bounded in number, and a client that has gone makes room", async () => {
+    const own = await start();
+    const streams = await Promise.all(Array.from({ length: 200 }, () => follow({}, "/events", own.url)));
+    expectProblem(await call("/events", {}, own.url), 503, "TooManyStreams");
+    streams[0]?.close();
+    await expect.poll(async () => {
+      const controller = new AbortController();
+      const { status } = await fetch(`${own.url}/events`, { signal: controller.signal });
+      controller.abort();
+      return status;
+    }).toBe(200);
+    await own.close();
+  });
+
+  test("ends when the service closes, though a client has gone before", async () => {
     const own = await start();
     const gone = await follow({}, "/events", own.url);
     gone.close();

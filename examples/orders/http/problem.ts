@@ -1,6 +1,6 @@
 /** Errors as problem+json (RFC 9457): `code` is for programs, `detail` for people. */
 import { STATUS_CODES } from "node:http";
-import { isTidemarkError } from "../../../src/index.ts";
+import { isTidemarkError, type TidemarkError } from "../../../src/index.ts";
 import { InputRefused, type AnyReply } from "./schemas.ts";
 
 /** What a route throws to answer with a problem. */
@@ -47,16 +47,21 @@ export function problemOf(error: unknown): HttpProblem {
   if (error instanceof InputRefused) return new HttpProblem(400, "InvalidInput", error.message, { issues: error.issues });
   if (isTidemarkError(error)) {
     const status = STATUSES[error.code] ?? (error.retryable ? 503 : undefined);
-    const { expected, actual } = error.details;
-    const issues = "issues" in error ? { issues: error.issues } : {};
-    const versions = status === 412 ? { expected, actual } : {};
-    if (status !== undefined) return new HttpProblem(status, error.code, error.message, { ...issues, ...versions });
+    if (status !== undefined) return new HttpProblem(status, error.code, error.message, membersOf(error));
   }
   const { statusCode, message } = error as { statusCode?: number; message?: string };
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {
     return new HttpProblem(statusCode, SERVER_CODES[statusCode] ?? "BadRequest", message ?? STATUS_CODES[statusCode] ?? "");
   }
   return new HttpProblem(500, "InternalError", "The service failed; its log says why.");
+}
+
+/** What a caller can make use of, beside the code. */
+function membersOf(error: TidemarkError): Readonly<Record<string, unknown>> {
+  const { expected, actual, events, ms } = error.details;
+  if (error.code === "WrongExpectedVersion") return { expected, actual };
+  if (error.code === "StaleRead") return { behind: { events, ms } };
+  return "issues" in error ? { issues: error.issues } : {};
 }
 
 /** Answers with the problem, and says when to come again where that helps. */
