@@ -55,9 +55,9 @@ function onStore(name: "memory" | "sqlite", { quick, note }: BenchOptions): Prom
         },
         { collect: false },
       );
-      const replayed = quick ? lengths[1] : long;
+      const replayed = long;
       const bare: Backend = { events: backend.events, close: () => backend.close() };
-      const without = await interleaved(quick ? 3 : 5, { replay: async () => rate(replayed, await firstUse(bare, Account, replayed)) });
+      const without = await interleaved(quick ? 2 : 5, { replay: async () => rate(replayed, await firstUse(bare, Account, replayed)) });
       const title = (length: number): string => `${name}, ${length.toLocaleString("en-US")} events, with a snapshot`;
       return [
         against(5, { case: title(short), unit: "ms", better: "less", tidemark: withSnapshot.short }),
