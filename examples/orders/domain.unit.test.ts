@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { given, type GivenEvent } from "../../src/testing/given.ts";
+import { given, type GivenEvent } from "../../src/testing/index.ts";
 import { furthest, Order, orderStatuses, type OrderState } from "./domain.ts";
 
 const items = [{ sku: "tea", quantity: 2, unitPriceCents: 1250 }];

@@ -1,6 +1,7 @@
-/** The three read models, through an app in memory. */
-import { expect, test, describe } from "vitest";
-import { tidemark, type App } from "../../src/index.ts";
+/** The three read models, through an app in memory whose time stands still. */
+import { describe, expect, test } from "vitest";
+import type { ReadModel, ReadSide } from "../../src/index.ts";
+import { testApp } from "../../src/testing/index.ts";
 import { Order } from "./domain.ts";
 import { generateLines } from "./import/generate.ts";
 import { columns, orderRecord, type OrderRecord } from "./import/order-file.ts";
@@ -13,29 +14,30 @@ const items = [
 ];
 const day = (n: number): string => new Date(Date.UTC(2026, 0, n)).toISOString();
 
-interface Opened extends AsyncDisposable {
-  readonly app: App;
+interface Shop extends AsyncDisposable {
   readonly models: OrderReadModels;
   /** Sends a command that must be accepted. */
   send(id: string, command: string, input?: object): Promise<void>;
-  /** Resolves to the token of everything sent. */
-  token(): string;
+  /** Reads a view once it has seen everything that was sent. */
+  read<V, R>(model: ReadModel<V>, fn: (view: ReadSide<V>) => Promise<R>): Promise<R>;
+  rebuild(): Promise<unknown>;
 }
 
-async function open(projections: { readonly pageSize?: number } = {}): Promise<Opened> {
+async function open(projections: { readonly pageSize?: number } = {}): Promise<Shop> {
   const models = orderReadModels();
-  const app = await tidemark({ store: "memory:", aggregates: [Order], readModels: Object.values(models), projections });
-  let all: string | undefined;
+  const all = Object.values(models);
+  const { app, run, close } = await testApp({ aggregates: [Order], readModels: all, projections });
+  let token: string | undefined;
   return {
-    app,
     models,
     async send(id, command, input = {}) {
-      const result = await app.execute(Order, id, command, input);
+      const result = await run(app.execute(Order, id, command, input));
       if (!result.ok) throw new Error(`${command} ${id} was refused: ${result.code}`);
-      all = all === undefined ? result.token : app.mergeTokens(all, result.token);
+      token = token === undefined ? result.token : app.mergeTokens(token, result.token);
     },
-    token: () => all ?? "",
-    [Symbol.asyncDispose]: () => app.close(),
+    read: (model, fn) => run(app.query(model, fn, token === undefined ? {} : { atLeast: token })),
+    rebuild: () => run(Promise.all(all.map((model) => app.readModel(model).rebuild()))),
+    [Symbol.asyncDispose]: close,
   };
 }
 
@@ -45,7 +47,7 @@ test("the order list shows an order as it stands, with the moments of its steps"
   await shop.send("o-1", "ship", { at: day(2) });
   await shop.send("o-1", "approve", { at: day(3) });
   await shop.send("o-1", "deliver", { at: day(6) });
-  const row = await shop.app.query(shop.models.orderList, (view) => view.get("o-1"), { atLeast: shop.token() });
+  const row = await shop.read(shop.models.orderList, (view) => view.get("o-1"));
   expect(row).toEqual({
     id: "o-1",
     customer: "c-1",
@@ -68,7 +70,7 @@ test("a customer's sums follow the orders from status to status", async () => {
   await shop.send("o-3", "place", { customer: "c-2", items, at: day(2) });
   await shop.send("o-2", "deliver", { at: day(4) });
   await shop.send("o-1", "cancel", { at: day(4) });
-  const read = (id: string) => shop.app.query(shop.models.customers, (view) => view.get(customerKey(id)), { atLeast: shop.token() });
+  const read = (id: string) => shop.read(shop.models.customers, (view) => view.get(customerKey(id)));
   expect(await read("c-1")).toMatchObject({ orders: 2, byStatus: { delivered: 1, canceled: 1 }, totalCents: 6980, lateDeliveries: 1, firstOrderAt: day(1), lastOrderAt: day(3) });
   expect(await read("c-2")).toMatchObject({ orders: 1, byStatus: { placed: 1 }, lateDeliveries: 0 });
   expect(await read("c-3")).toBeUndefined();
@@ -81,7 +83,7 @@ test("the statistics count an order once, on the day it was placed and in the st
   await shop.send("o-3", "place", { customer: "c-1", items, at: day(2) });
   await shop.send("o-1", "deliver", { at: day(3) });
   await shop.send("o-1", "cancel", { at: day(4), asReturn: true });
-  const statistics = await shop.app.query(shop.models.statistics, (view) => statisticsOf(view, { days: true }), { atLeast: shop.token() });
+  const statistics = await shop.read(shop.models.statistics, (view) => statisticsOf(view, { days: true }));
   expect(statistics).toEqual({
     byStatus: { placed: 2, canceled: 1 },
     byDay: [
@@ -104,12 +106,11 @@ describe("for every size of page", () => {
     await using shop = await open({ pageSize });
     for (const { id, command, input } of plan) await shop.send(id, command, input);
     // Built once more from the start: now the pages are full.
-    await Promise.all(Object.values(shop.models).map((model) => shop.app.readModel(model).rebuild()));
-    const fresh = { atLeast: shop.token() };
+    await shop.rebuild();
     return {
-      orders: await shop.app.query(shop.models.orderList, (view) => view.find(), fresh),
-      customers: await shop.app.query(shop.models.customers, (view) => view.find(), fresh),
-      statistics: await shop.app.query(shop.models.statistics, (view) => statisticsOf(view, { days: true }), fresh),
+      orders: await shop.read(shop.models.orderList, (view) => view.find()),
+      customers: await shop.read(shop.models.customers, (view) => view.find()),
+      statistics: await shop.read(shop.models.statistics, (view) => statisticsOf(view, { days: true })),
     };
   }
 
