@@ -27,9 +27,9 @@ export interface Violation {
 }
 
 /** Errors after which nothing was changed. */
-const DEFINITE = new Set(["MailboxFull", "RegistryFull", "DeadlineExceeded", "Aborted", "AppClosed", "StoreClosed", "StoreUnavailable", "StoreRefused", "WrongExpectedVersion", "TooMuchContention", "CommandIdReused"]);
+const DEFINITE = new Set(["MailboxFull", "RegistryFull", "DeadlineExceeded", "Aborted", "Overloaded", "AppClosed", "StoreClosed", "StoreUnavailable", "StoreRefused", "WrongExpectedVersion", "TooMuchContention", "CommandIdReused"]);
 /** Errors that an overloaded app may answer with although nothing goes wrong. */
-const OVERLOAD = new Set(["MailboxFull", "RegistryFull", "TooMuchContention"]);
+const OVERLOAD = new Set(["MailboxFull", "RegistryFull", "Overloaded", "TooMuchContention"]);
 /** Errors that reads of read models may answer with while things go wrong. */
 const UNREADABLE = new Set(["StaleRead", "AppClosed", "StoreUnavailable", "StoreClosed", "ReadModelStopped"]);
 
@@ -171,7 +171,8 @@ class Checker {
     const standing = this.#evidence.reference.events(call.stream).slice(first - 1, version);
     const own = standing.every(({ metadata }) => metadata.correlationId === call.id || (call.commandId !== undefined && metadata.commandId === call.commandId));
     const alike = textOf(standing.map(({ type, data }) => ({ type, data: JSON.parse(data) as unknown }))) === textOf(events);
-    if (standing.length < events.length || !own || !alike) {
+    const print = call.commandId === undefined ? undefined : fingerprint(call.wish.command, call.wish.input);
+    if (standing.length < events.length || !own || !alike || standing[0]?.metadata.fingerprint !== print) {
       this.#violated("I1", `acknowledged, but versions ${first} to ${version} of ${call.stream} are not its events: ${describeCall(call)} → accepted at ${version}`);
     }
   }

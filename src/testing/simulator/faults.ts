@@ -22,6 +22,8 @@ export const armedFaults = [
   "failed-snapshot",
   /** A snapshot comes back with another state than it was saved with. */
   "damaged-snapshot",
+  /** The snapshot of another stream comes back. */
+  "mixed-up-snapshot",
 ] as const;
 
 /** These happen at their time. */

@@ -1,8 +1,8 @@
 /**
  * One simulation: a plan and a schedule drawn from a seed, a run of several processes over one store with faults, and a check of all that happened.
  */
-import type { Environment, Logger } from "../../environment.ts";
-import { silentLogger } from "../../environment.ts";
+import { behaviourOf } from "../../aggregate/aggregate.ts";
+import { silentLogger, type Environment, type Logger } from "../../environment.ts";
 import type { Backend } from "../../store/backend.ts";
 import type { StoredEvent } from "../../store/event-store.ts";
 import { memoryBackend } from "../../store/memory/index.ts";
@@ -11,13 +11,13 @@ import { CLOSE_TIMEOUT_MS, Cluster } from "./cluster.ts";
 import { drawsOf, type Draws } from "./draws.ts";
 import { Coverage, Faults, type ArmedFault } from "./faults.ts";
 import { History } from "./history.ts";
+import { leaveOut } from "./minimise.ts";
 import { describeStep, planOf, type Step } from "./plan.ts";
 import { decideOn, foldAll, Reference } from "./reference.ts";
 import { SimulatedStore } from "./simulated-store.ts";
 import { streamOf, Users } from "./users.ts";
 import { World } from "./world.ts";
 import { ledger, type Wish, type Workload } from "./workload.ts";
-import { behaviourOf } from "../../aggregate/aggregate.ts";
 
 export interface SimulationOptions {
   /** Decides everything: the same seed is the same run. */
@@ -68,13 +68,51 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
   return run(options, planned(options));
 }
 
+/**
+ * Looks for a shorter plan that fails as the seed's own does (in the same invariant), and gives the report of the shortest one found: what to read when a seed fails.
+ * `tries`: most runs that it takes, default 300. A seed that does not fail gives its report as it is.
+ */
+export async function minimise(options: SimulationOptions, tries = 300): Promise<SimulationReport> {
+  const plan = planned(options);
+  let shortest = await run(options, plan);
+  const [first] = shortest.violations;
+  if (first === undefined) return shortest;
+  await leaveOut(
+    plan,
+    async (fewer) => {
+      const report = await run(options, fewer);
+      const fails = report.violations.some(({ invariant }) => invariant === first.invariant);
+      if (fails) shortest = report;
+      return fails;
+    },
+    tries,
+  );
+  return shortest;
+}
+
+/** A report as text: the seed, what was violated, the plan and the history. */
+export function describeReport(report: SimulationReport): string {
+  const { seed, violations, plan, history } = report;
+  if (violations.length === 0) return `seed ${seed}: ${report.commands} commands, ${report.faults} faults, ${report.tokenisedReads} tokenised reads, ${report.events} events; nothing was violated`;
+  return [
+    `seed ${seed} violates:`,
+    ...violations.map(({ invariant, what }) => `  ${invariant}: ${what}`),
+    "",
+    `what was tried (${plan.length} steps):`,
+    ...plan.map((line) => `  ${line}`),
+    "",
+    "what happened:",
+    ...history.map((line) => `  ${line}`),
+  ].join("\n");
+}
+
 /** The plan that a seed stands for. */
-export function planned({ seed, workload = ledger, processes = 3, commands = 200, reads = 80, faults = 60 }: SimulationOptions): Step[] {
+function planned({ seed, workload = ledger, processes = 3, commands = 200, reads = 80, faults = 60 }: SimulationOptions): Step[] {
   return planOf(drawsOf(seed, "plan"), workload, { processes, commands, reads, faults });
 }
 
 /** Runs a plan, whole or shortened, under the schedule of the seed. */
-export async function run(options: SimulationOptions, plan: readonly Step[]): Promise<SimulationReport> {
+async function run(options: SimulationOptions, plan: readonly Step[]): Promise<SimulationReport> {
   const simulation = new Simulation(options, plan);
   await simulation.open();
   await simulation.play();

@@ -51,6 +51,7 @@ export class SimulatedStore {
   length = 0;
   /** Appends that will still arrive, answered as unknown or not. */
   late = 0;
+  lastSnapshot: StoredSnapshot | undefined;
   readonly viewCommits: ViewCommit[] = [];
   readonly world: World;
   readonly faults: Faults;
@@ -356,12 +357,18 @@ class Client {
         this.#loading.add(stream);
         try {
           const snapshot = await this.#ask(`loading the snapshot of ${stream}`, () => inner.load(stream), { signal, fails });
-          return snapshot !== undefined && faults.take("damaged-snapshot") ? damaged(snapshot) : snapshot;
+          if (snapshot !== undefined && faults.take("damaged-snapshot")) return damaged(snapshot);
+          const { lastSnapshot } = this.#store;
+          if (lastSnapshot !== undefined && lastSnapshot.stream !== stream && faults.take("mixed-up-snapshot")) return lastSnapshot;
+          return snapshot;
         } finally {
           this.#loading.delete(stream);
         }
       },
-      save: (snapshots) => this.#ask("saving snapshots", () => inner.save(snapshots), { fails }),
+      save: async (snapshots) => {
+        await this.#ask("saving snapshots", () => inner.save(snapshots), { fails });
+        this.#store.lastSnapshot = snapshots.at(-1);
+      },
       delete: (stream) => this.#ask(`deleting the snapshot of ${stream}`, () => inner.delete(stream)),
       close: () => this.#close(),
     };

@@ -5,7 +5,7 @@ import type { Table } from "../../readmodel/staged-table.ts";
 import type { Row } from "../../readmodel/view-store.ts";
 import type { ReadModel } from "../../readmodel/read-model.ts";
 import { offsetOf } from "../../store/position.ts";
-import type { CallOptions } from "../../app/app.ts";
+import type { CallOptions } from "../../app/call.ts";
 import type { Cluster, Running } from "./cluster.ts";
 import type { Draws } from "./draws.ts";
 import type { Coverage } from "./faults.ts";

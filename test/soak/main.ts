@@ -1,0 +1,109 @@
+/**
+ * `npm run soak -- --seeds 1000`: runs seeds of the simulator and prints what they came to.
+ * `npm run soak -- --mutants`: switches protections off one by one, and prints how many seeds each of them survives.
+ * `npm run soak -- --seed 7`: runs one seed again and prints a shorter plan that fails alike, and its history.
+ */
+import { parseArgs } from "node:util";
+import { describeReport, minimise } from "../../src/testing/simulator/simulate.ts";
+import { mutants } from "./mutants.ts";
+import { idleIn, type SeedResult } from "./results.ts";
+import { runSeeds } from "./seeds.ts";
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: "string", default: "1000" },
+    from: { type: "string", default: "1" },
+    seed: { type: "string" },
+    workers: { type: "string", default: "2" },
+    mutants: { type: "boolean", default: false },
+    only: { type: "string" },
+    json: { type: "boolean", default: false },
+  },
+});
+
+/** Seeds that a mutant may survive at most. */
+const MUTANT_SEEDS = 200;
+
+const print = (text: string): void => void process.stdout.write(`${text}\n`);
+
+if (values.seed !== undefined) await replay(Number(values.seed));
+else if (values.mutants) await killMutants();
+else await soak(Number(values.from), Number(values.seeds));
+
+async function replay(seed: number): Promise<void> {
+  const report = await minimise({ seed });
+  print(describeReport(report));
+  process.exitCode = report.violations.length === 0 ? 0 : 1;
+}
+
+async function soak(first: number, count: number): Promise<void> {
+  const begun = performance.now();
+  let done = 0;
+  const results = await runSeeds({
+    first,
+    count,
+    workers: Number(values.workers),
+    onResult(result) {
+      done++;
+      if (values.json) return;
+      for (const { invariant, what } of result.violations) print(`seed ${result.seed}: ${invariant}: ${what}`);
+      if (done % 100 === 0) print(`${done} of ${count} seeds, ${((performance.now() - begun) / 1000).toFixed(0)} s`);
+    },
+  });
+  const violations = results.flatMap(({ seed, violations: own }) => own.map(({ invariant, what }) => ({ seed, invariant, what })));
+  const idle = results.filter((result) => result.violations.length === 0 && idleIn(result) !== undefined);
+  if (values.json) print(JSON.stringify({ seeds: results.length, violations, totals: totalsOf(results), coverage: coverageOf(results) }));
+  else {
+    print(`\n${Object.entries(coverageOf(results)).map(([what, times]) => `${String(times).padStart(9)}  ${what}`).join("\n")}\n`);
+    for (const result of idle) print(`seed ${result.seed} tried too little: ${idleIn(result)}`);
+    const totals = totalsOf(results);
+    print(`${results.length} seeds in ${((performance.now() - begun) / 1000).toFixed(0)} s: ${totals.commands} commands, ${totals.faults} faults, ${totals.tokenisedReads} tokenised reads, ${totals.events} events`);
+    print(`each seed at least: ${totals.least.commands} commands, ${totals.least.faults} faults, ${totals.least.tokenisedReads} tokenised reads`);
+    const failing = [...new Set(violations.map(({ seed }) => seed))];
+    print(failing.length === 0 ? "no invariant was violated" : `${failing.length} seeds violate an invariant: ${failing.slice(0, 20).join(", ")}; run one again with --seed ${failing[0]}`);
+  }
+  if (violations.length > 0 || idle.length > 0) process.exitCode = 1;
+}
+
+async function killMutants(): Promise<void> {
+  const chosen = values.only === undefined ? mutants : mutants.filter(({ name }) => name.includes(values.only ?? ""));
+  const verdicts = new Map<string, { readonly caught: boolean; readonly seed: number | undefined; readonly seeds: number; readonly said: string }>();
+  const waiting = [...chosen];
+  const lane = async (): Promise<void> => {
+    for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
+      const results = await runSeeds({ first: 1, count: MUTANT_SEEDS, workers: 1, mutant: mutant.name, stop: true });
+      const red = results.find(({ violations }) => violations.length > 0);
+      const [first] = red?.violations ?? [];
+      const said = first === undefined ? "nothing" : `${first.invariant}: ${first.what}`;
+      verdicts.set(mutant.name, { caught: red !== undefined, seed: red?.seed, seeds: results.length, said });
+      if (!values.json) print(`${red === undefined ? "SURVIVES" : "caught  "} ${mutant.name.padEnd(50)} ${String(results.length).padStart(4)} seeds  ${said.replaceAll("\n", " ").slice(0, 160)}`);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.max(1, Number(values.workers)) }, lane));
+  const table = chosen.flatMap(({ name }) => {
+    const verdict = verdicts.get(name);
+    return verdict === undefined ? [] : [{ name, ...verdict }];
+  });
+  const survivors = table.filter(({ caught }) => !caught);
+  if (values.json) print(JSON.stringify({ mutants: table }));
+  else print(`\n${table.length - survivors.length} of ${table.length} protections are missed within ${MUTANT_SEEDS} seeds once they are switched off`);
+  if (survivors.length > 0) process.exitCode = 1;
+}
+
+function coverageOf(results: readonly SeedResult[]): Record<string, number> {
+  const total: Record<string, number> = {};
+  for (const { coverage } of results) for (const [what, count] of Object.entries(coverage)) total[what] = (total[what] ?? 0) + count;
+  return Object.fromEntries(Object.entries(total).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+function totalsOf(results: readonly SeedResult[]) {
+  const sum = (what: "commands" | "faults" | "tokenisedReads" | "events"): number => results.reduce((total, result) => total + result[what], 0);
+  const least = (what: "commands" | "faults" | "tokenisedReads"): number => Math.min(...results.map((result) => result[what]));
+  return {
+    commands: sum("commands"),
+    faults: sum("faults"),
+    tokenisedReads: sum("tokenisedReads"),
+    events: sum("events"),
+    least: { commands: least("commands"), faults: least("faults"), tokenisedReads: least("tokenisedReads") },
+  };
+}
