@@ -131,10 +131,7 @@ export class Actor {
     const { ending } = this.#ports;
     const error = ending.aborted ? closed(this.stream, cause) : (cause as Error);
     if (!ending.aborted && !isTidemarkError(cause)) this.#ports.environment.logger.error({ stream: this.stream, error }, "an actor failed");
-    for (const command of this.#unanswered()) {
-      this.#ports.counters.commandsFailed++;
-      command.abandon(error);
-    }
+    for (const command of this.#unanswered()) command.abandon(error);
     this.#mailbox = undefined;
     this.#taken = undefined;
     this.#round = undefined;
@@ -214,7 +211,7 @@ export class Actor {
       return this.#decideAnew(commands);
     }
     const error = refusal(outcome, this.stream);
-    for (const command of commands) this.#fail(command, error);
+    for (const command of commands) command.fail(error);
     this.#decideAnew([]);
   }
 
@@ -225,7 +222,7 @@ export class Actor {
         this.#ports.counters.duplicates++;
         this.#ports.counters.commandsAccepted++;
         command.answer(outcome.answer, outcome.position);
-      } else if (outcome.kind === "refused") this.#fail(command, outcome.error);
+      } else if (outcome.kind === "refused") command.fail(outcome.error);
       else if (command.request.options.from === "cache" && count === 0 && first === 0 && outcome.version >= command.request.leastVersion) this.#answer(command, outcome, confirmed.position, confirmed);
     }
   }
@@ -237,6 +234,7 @@ export class Actor {
     const append = { stream: this.stream, expected: confirmed.version, events: round.events };
     const outcome = await appendUntilKnown(append, this.#ports, (cause) => {
       for (const { command } of round.decisions) command.outcomeUnknown(cause);
+      return this.#unanswered().length > 0;
     });
     this.#sending = false;
     if (this.#deciding !== undefined) await this.#deciding;
@@ -270,7 +268,7 @@ export class Actor {
       slice = await store.readStream(this.stream, { from: confirmed.version + 1, signal: ending });
     } catch (error) {
       if (ending.aborted) throw error;
-      for (const { command } of round.decisions) this.#fail(command, error);
+      for (const { command } of round.decisions) command.fail(error);
       return;
     }
     if (slice.version < confirmed.version) throw rewound(this.stream, confirmed.version, slice.version);
@@ -284,7 +282,7 @@ export class Actor {
     const commands = writable(round.decisions);
     await this.#catchUp(confirmed, missing);
     for (const command of commands) {
-      if (++command.attempts >= attempts) this.#fail(command, contention(this.stream, confirmed.version, attempts));
+      if (++command.attempts >= attempts) command.fail(contention(this.stream, confirmed.version, attempts));
     }
     this.#decideAnew(commands.filter((command) => !command.answered));
   }
@@ -304,17 +302,11 @@ export class Actor {
   #answer(command: PendingCommand, outcome: Outcome, position: Position, confirmed: StreamState): void {
     const { counters } = this.#ports;
     if (command.answered || outcome.kind === "known" || outcome.kind === "refused") return;
-    if (confirmed.version < command.request.leastVersion) return this.#fail(command, tooNew(this.stream, command.request.leastVersion, confirmed.version));
-    if (outcome.kind === "failed") return this.#fail(command, outcome.error);
+    if (confirmed.version < command.request.leastVersion) return command.fail(tooNew(this.stream, command.request.leastVersion, confirmed.version));
+    if (outcome.kind === "failed") return command.fail(outcome.error);
     if (outcome.kind === "accepted") counters.commandsAccepted++;
     else if (outcome.kind === "rejected") counters.commandsRejected++;
     command.answer(outcome, position);
-  }
-
-  #fail(command: PendingCommand, error: unknown): void {
-    if (command.answered) return;
-    this.#ports.counters.commandsFailed++;
-    command.fail(error);
   }
 
   #considerSnapshot(confirmed: StreamState): void {

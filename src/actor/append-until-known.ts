@@ -4,10 +4,12 @@
  * U1 Nothing is guessed: after `unknown` the stream is read. The append's events stand after the expected version, or another's do (then they never will: S1, S5),
  *    or nothing does yet.
  * U2 Where nothing stands yet, the append may still be on its way. The same events are sent again on the same version: whichever comes first, they stand once (S5).
- * U3 It goes on until it knows, with growing, jittered pauses, or until the app gives up; before each look the callers whose deadlines have passed are told.
+ * U3 From then on a refusal is no answer either: it is one of the second try, and says nothing of the first. Only `committed`, `conflict` and the log are.
+ * U4 It goes on until it knows, with growing, jittered pauses, while somebody waits; before each look the callers whose deadlines have passed are told. When nobody
+ *    waits any more, or the app ends, it gives up: whoever comes next reads the log, and the version check keeps the late append and theirs apart.
  */
 import { delay } from "../environment.ts";
-import { isTidemarkError } from "../errors.ts";
+import { isTidemarkError, OutcomeUnknown } from "../errors.ts";
 import type { Append, AppendOutcome, NewEvent } from "../store/event-store.ts";
 import { closed, rewound } from "./actor-errors.ts";
 import type { ActorPorts } from "./actor-ports.ts";
@@ -22,13 +24,14 @@ export interface ExactAppend extends Append {
 const FIRST_PAUSE_MS = 20;
 const DOUBLINGS = 6;
 
-/** Errors: those of the store that no waiting heals, StoreRewound, AppClosed. */
-export async function appendUntilKnown(append: ExactAppend, ports: ActorPorts, whenUnknown: (cause: unknown) => void): Promise<SettledOutcome> {
+/** `whenUnknown` tells those who wait, and says whether somebody still does. Errors: those of the store that no waiting heals, StoreRewound, AppClosed, OutcomeUnknown. */
+export async function appendUntilKnown(append: ExactAppend, ports: ActorPorts, whenUnknown: (cause: unknown) => boolean): Promise<SettledOutcome> {
   const { committer, counters, environment } = ports;
   const { stream, expected } = append;
   for (let tries = 1; ; tries++) {
     const outcome = await committer.append(append);
-    if (outcome.kind !== "unknown") return outcome;
+    const inDoubt = outcome.kind === "unknown" || (outcome.kind === "refused" && tries > 1); // U3
+    if (!inDoubt) return outcome;
     counters.unknownOutcomes++;
     environment.logger.warn({ stream, version: expected, error: outcome.cause }, "the outcome of an append is unknown; the stream is read before anything else is sent");
     if (tries > 1) await pause(tries, ports);
@@ -38,12 +41,12 @@ export async function appendUntilKnown(append: ExactAppend, ports: ActorPorts, w
 }
 
 /** U1. */
-async function lookFor(append: ExactAppend, ports: ActorPorts, beforeLook: () => void): Promise<SettledOutcome | undefined> {
+async function lookFor(append: ExactAppend, ports: ActorPorts, stillWaitedFor: () => boolean): Promise<SettledOutcome | undefined> {
   const { store, environment, ending } = ports;
   const { stream, expected, events } = append;
   for (let tries = 1; ; tries++) {
     if (ending.aborted) throw closed(stream, ending.reason);
-    beforeLook();
+    if (!stillWaitedFor()) throw new OutcomeUnknown(`nobody waits any more for the outcome of an append to ${stream}`, { details: { stream, version: expected }, retryable: true }); // U4
     try {
       const next = await store.readStream(stream, { from: expected + 1, limit: 1, signal: ending });
       if (next.version < expected) throw rewound(stream, expected, next.version);
@@ -61,7 +64,7 @@ async function lookFor(append: ExactAppend, ports: ActorPorts, beforeLook: () =>
   }
 }
 
-/** U3. */
+/** U4. */
 function pause(tries: number, { environment, ending }: ActorPorts): Promise<void> {
   const most = FIRST_PAUSE_MS * 2 ** Math.min(tries, DOUBLINGS);
   return delay(environment.clock, most * (0.5 + environment.random.next() / 2), ending);

@@ -31,13 +31,12 @@ export interface Metrics {
 }
 
 /** The counters of `Metrics`, to be counted up. */
-export type Counters = { -readonly [K in Exclude<keyof Metrics, "residentActors" | "residentBytes" | "waitingCommands">]: number };
+export type Counters = { -readonly [K in Exclude<keyof Metrics, "commandsFailed" | "residentActors" | "residentBytes" | "waitingCommands">]: number };
 
 export function newCounters(): Counters {
   return {
     commandsAccepted: 0,
     commandsRejected: 0,
-    commandsFailed: 0,
     duplicates: 0,
     eventsAppended: 0,
     appends: 0,

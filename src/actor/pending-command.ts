@@ -43,9 +43,10 @@ export interface CommandRequest {
   readonly options: RequestOptions;
 }
 
-/** How many commands of a process have no answer yet. */
+/** How many commands of a process have no answer yet, and how many ended with an error. */
 export interface Load {
   pending: number;
+  failed: number;
 }
 
 export class PendingCommand {
@@ -127,7 +128,9 @@ export class PendingCommand {
   }
 
   fail(error: unknown): void {
-    if (this.#close()) this.#reject(error);
+    if (!this.#close()) return;
+    if (this.load !== undefined) this.load.failed++;
+    this.#reject(error);
   }
 
   /** As `fail`, but honest about events that are under way. */

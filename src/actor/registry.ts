@@ -25,7 +25,7 @@ export class Registry implements ActorHome {
   readonly #actors = new Map<string, Actor>();
   readonly #busy = new Set<Actor>();
   readonly #ending: AbortController;
-  readonly #load: Load = { pending: 0 };
+  readonly #load: Load = { pending: 0, failed: 0 };
   #ready: Actor[] = [];
   #bytes = 0;
   #oldest: Actor | undefined;
@@ -51,6 +51,10 @@ export class Registry implements ActorHome {
 
   get waitingCommands(): number {
     return this.#load.pending;
+  }
+
+  get failedCommands(): number {
+    return this.#load.failed;
   }
 
   /** Puts a command into the mailbox of its actor; whatever goes wrong fails the command (AppClosed, Overloaded, RegistryFull, MailboxFull). */
@@ -116,7 +120,7 @@ export class Registry implements ActorHome {
   }
 
   #refuse(command: PendingCommand, error: Error): void {
-    this.#counters.commandsFailed++;
+    this.#load.failed++;
     command.fail(error);
   }
 

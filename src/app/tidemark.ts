@@ -119,7 +119,10 @@ export async function tidemark(options: AppOptions): Promise<App> {
       },
       subscribe: (aggregates, subscribeOptions = {}) => subscribeTo(aggregates, subscribeOptions, logReads),
       mergeTokens: (...texts) => tokens.merge(...texts),
-      metrics: () => ({ ...counters, residentActors: registry.residentActors, residentBytes: registry.residentBytes, waitingCommands: registry.waitingCommands }),
+      metrics() {
+        const { failedCommands, residentActors, residentBytes, waitingCommands } = registry;
+        return { ...counters, commandsFailed: failedCommands, residentActors, residentBytes, waitingCommands };
+      },
       close: () => (closed ??= stop()),
       [Symbol.asyncDispose]: () => app.close(),
     };
