@@ -1,0 +1,90 @@
+/** What a service needs to be run: health, metrics, documents, bounds, and a clean end. */
+import { request as httpRequest } from "node:http";
+import { describe, expect, test } from "vitest";
+import { call, expectProblem, get, items, place, post, start, useService } from "./test-service.ts";
+
+useService();
+
+describe("operation", () => {
+  test("is alive, ready once the read models have caught up, and says how it is doing", async () => {
+    expect(await get("/healthz")).toMatchObject({ status: 200, body: { status: "ok" } });
+    const { token } = await place();
+    await get("/stats", { "tidemark-token": token });
+    await expect.poll(async () => (await get("/readyz")).status, { timeout: 10_000 }).toBe(200);
+    expect((await get("/readyz")).body.readModels).toMatchObject({ "order-list": "live", customers: "live", statistics: "live" });
+    const metrics = await get("/metrics");
+    expect(metrics.headers.get("content-type")).toContain("text/plain");
+    expect(metrics.body).toMatch(/^tidemark_commands_total\{outcome="accepted"\} [1-9]\d*$/m);
+    expect(metrics.body).toMatch(/^tidemark_events_appended_total [1-9]\d*$/m);
+    expect(metrics.body).toMatch(/^tidemark_read_model_events_total\{read_model="order-list"\} [1-9]\d*$/m);
+    expect(metrics.body).toMatch(/^tidemark_read_model_up\{read_model="statistics"\} 1$/m);
+    expect(metrics.body).toMatch(/^http_request_duration_seconds_count\{method="POST",route="\/orders\/:id\/place",status="201"\} [1-9]\d*$/m);
+  });
+
+  test("is not ready while a read model stands still", async () => {
+    const own = await start();
+    const { orderList } = own.shop.models;
+    await expect.poll(async () => (await call("/readyz", {}, own.url)).status, { timeout: 10_000 }).toBe(200);
+    await own.shop.app.readModel(orderList).pause();
+    const reply = await call("/readyz", {}, own.url);
+    expectProblem(reply, 503, "NotReady");
+    expect(reply.body.detail).toContain("order-list is paused");
+    const { token } = (await post("/orders/o-1/place", { customer: "c-1", items }, {}, own.url)).body;
+    expectProblem(await call("/orders", { headers: { "tidemark-token": token } }, own.url), 503, "ReadModelStopped");
+  });
+
+  test("the OpenAPI document describes every route", async () => {
+    const { body } = await get("/openapi.json");
+    expect(body.openapi).toBe("3.1.0");
+    expect(Object.keys(body.paths)).toEqual(expect.arrayContaining(["/orders/{id}/place", "/orders/{id}/mark-unavailable", "/orders", "/orders/{id}", "/orders/{id}/history", "/customers/{id}", "/stats", "/events", "/healthz", "/readyz", "/metrics"]));
+    expect(Object.keys(body.paths)).not.toEqual(expect.arrayContaining([expect.stringContaining(".js")]));
+    const { post: placing } = body.paths["/orders/{id}/place"];
+    expect(placing.requestBody.content["application/json"].schema).toMatchObject({ required: ["customer", "items"], additionalProperties: false });
+    expect(placing.parameters.map(({ name }: { name: string }) => name)).toEqual(expect.arrayContaining(["id", "if-match", "idempotency-key"]));
+    expect(Object.keys(placing.responses)).toEqual(expect.arrayContaining(["201", "400", "409", "412", "413", "422", "429"]));
+    expect(placing.responses["409"].content).toHaveProperty("application/problem+json");
+    expect(body.paths["/orders"].get.parameters.map(({ name }: { name: string }) => name)).toEqual(expect.arrayContaining(["status", "customer", "cursor", "limit", "token", "tidemark-token", "prefer", "x-on-stale"]));
+  });
+
+  test("the page runs under a strict policy, and its files are revalidated", async () => {
+    const page = await get("/");
+    expect(page.headers.get("content-type")).toContain("text/html");
+    const policy = page.headers.get("content-security-policy") ?? "";
+    expect(policy).toContain("default-src 'none'");
+    expect(policy).not.toContain("unsafe");
+    expect(page.headers.get("x-content-type-options")).toBe("nosniff");
+    expect((await get("/app.js")).headers.get("cache-control")).not.toContain("no-store");
+    expectProblem(await get("/../main.ts"), 404, "NotFound");
+    expectProblem(await get("/%2e%2e/main.ts"), 404, "NotFound");
+  });
+
+  test("a failure of the service is told without its inside", async () => {
+    const own = await start();
+    await own.shop.app.close();
+    const reply = await post("/orders/o-1/place", { customer: "c-1", items }, {}, own.url);
+    expectProblem(reply, 503, "AppClosed");
+    expect(reply.body).not.toHaveProperty("stack");
+  });
+
+  test("the delay switch is bounded", async () => {
+    expect((await post("/demo/projection-delay", { ms: 20 })).body).toEqual({ ms: 20 });
+    expect((await get("/demo/projection-delay")).body).toEqual({ ms: 20 });
+    expectProblem(await post("/demo/projection-delay", { ms: 10_001 }), 400, "InvalidInput");
+  });
+
+  test("closing answers what is under way", async () => {
+    const own = await start();
+    own.shop.delay.ms = 200;
+    const { token } = (await post("/orders/o-1/place", { customer: "c-1", items }, {}, own.url)).body;
+    const { promise, resolve, reject } = Promise.withResolvers<number>();
+    const request = httpRequest(`${own.url}/orders/o-1`, { headers: { "tidemark-token": token } }, (response) => {
+      response.resume();
+      resolve(response.statusCode ?? 0);
+    });
+    request.on("error", reject).end();
+    await new Promise((sent) => request.on("finish", () => sent(undefined)));
+    await expect.poll(async () => (await call("/metrics", {}, own.url)).status).toBe(200); // the read before it has arrived
+    await own.close();
+    expect(await promise).toBe(200);
+  });
+});
