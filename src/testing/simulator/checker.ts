@@ -179,7 +179,7 @@ class Checker {
 
   /** I3: the stream was at this version at some moment between call and answer, and not before what the call's token names. */
   #wasAt(call: CallRecord, version: number): void {
-    const least = Math.max(call.versionAtCall, call.leastVersion);
+    const least = Math.max(call.cached ? 0 : call.versionAtCall, call.leastVersion);
     const most = call.versionAtAnswer ?? version;
     if (version < least || version > most) this.#violated("I3", `it rests on version ${version}, but between call and answer the stream was at ${least} to ${most}: ${describeCall(call)} → ${describeAnswer(call.answer)}`);
   }

@@ -24,6 +24,8 @@ export interface CallRecord {
   readonly metadata: Readonly<Record<string, unknown>>;
   /** The version that the call's token names. */
   readonly leastVersion: number;
+  /** An answer that appends nothing may rest on an older version. */
+  readonly cached: boolean;
   /** Nothing goes wrong any more: it has to succeed. */
   readonly calm: boolean;
   readonly calledAt: number;
@@ -95,6 +97,7 @@ export function describeCall(call: CallRecord): string {
   const says = [
     call.commandId !== undefined && `commandId ${call.commandId}`,
     call.expectedVersion !== undefined && `expects ${call.expectedVersion}`,
+    call.cached && "from the cache",
     call.leastVersion > 0 && `at least ${call.leastVersion}`,
   ].filter((part) => part !== false);
   return `${call.id} on ${call.process}: ${what}${says.length > 0 ? ` (${says.join(", ")})` : ""}, stream at ${call.versionAtCall}`;

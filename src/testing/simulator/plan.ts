@@ -16,6 +16,8 @@ export interface CallPlan {
   readonly deadlineMs: number | undefined;
   /** Its caller gives up after so long. */
   readonly abortMs: number | undefined;
+  /** An answer that appends nothing may rest on an older version. */
+  readonly cached: boolean;
 }
 
 export type Step = { readonly at: number } & (
@@ -23,6 +25,8 @@ export type Step = { readonly at: number } & (
   /** An earlier command again, under the same id: with the same input, or with another one. */
   | { readonly kind: "again"; readonly session: number; readonly process: number; readonly number: number; readonly sameInput: boolean }
   | { readonly kind: "state"; readonly session: number; readonly process: number; readonly wish: Wish; readonly tokenised: boolean }
+  /** A read model is built anew beside the one that answers, or stands still for a while. */
+  | { readonly kind: "steer"; readonly process: number; readonly model: number; readonly pauseMs: number | undefined }
   | { readonly kind: "history"; readonly process: number; readonly wish: Wish }
   | {
       readonly kind: "read";
@@ -57,6 +61,7 @@ export function planOf(draws: Draws, workload: Workload, sizes: PlanSizes): Step
     return clock;
   };
   const process = (): number => draws.int(0, sizes.processes - 1);
+  const model = (): number => draws.int(0, Math.max(0, workload.readModels.length - 1));
   const session = (): number => draws.int(0, SESSIONS - 1);
   const kinds: ("command" | "read" | "other")[] = [
     ...Array.from({ length: sizes.commands }, () => "command" as const),
@@ -75,7 +80,7 @@ export function planOf(draws: Draws, workload: Workload, sizes: PlanSizes): Step
         kind,
         session: session(),
         process: process(),
-        model: draws.int(0, Math.max(0, workload.readModels.length - 1)),
+        model: model(),
         timeoutMs: draws.pick([0, 50, 400, 2000]),
         serve: draws.chance(0.3),
         wish: draws.chance(0.4) ? workload.wish(draws) : undefined,
@@ -84,7 +89,8 @@ export function planOf(draws: Draws, workload: Workload, sizes: PlanSizes): Step
       const which = draws.next();
       if (which < 0.45 && number > 0) {
         steps.push({ at: time(), kind: "again", session: session(), process: process(), number: draws.int(Math.max(0, number - 25), number - 1), sameInput: draws.chance(0.85) });
-      } else if (which < 0.9) steps.push({ at: time(), kind: "state", session: session(), process: process(), wish: workload.wish(draws), tokenised: draws.chance(0.5) });
+      } else if (which < 0.52) steps.push({ at: time(), kind: "steer", process: process(), model: model(), pauseMs: draws.chance(0.5) ? draws.next() * 150 : undefined });
+      else if (which < 0.9) steps.push({ at: time(), kind: "state", session: session(), process: process(), wish: workload.wish(draws), tokenised: draws.chance(0.5) });
       else steps.push({ at: time(), kind: "history", process: process(), wish: workload.wish(draws) });
     }
   }
@@ -104,6 +110,7 @@ function callPlan(draws: Draws): CallPlan {
     tokenised: draws.chance(0.25),
     deadlineMs: draws.chance(0.12) ? draws.int(2, 120) : undefined,
     abortMs: draws.chance(0.08) ? draws.next() * 60 : undefined,
+    cached: draws.chance(0.08),
   };
 }
 
@@ -112,13 +119,14 @@ export function describeStep(step: Step): string {
   const at = `+${step.at.toFixed(1)}ms`;
   switch (step.kind) {
     case "command": {
-      const { repeats, expects, tokenised, deadlineMs, abortMs } = step.call;
+      const { repeats, expects, tokenised, deadlineMs, abortMs, cached } = step.call;
       const says = [
         repeats && "with a command id",
         expects !== "nothing" && `expects the version it has ${expects === "seen" ? "seen" : "not seen"}`,
         tokenised && "with its token",
         deadlineMs !== undefined && `deadline ${deadlineMs}ms`,
         abortMs !== undefined && `aborts after ${abortMs.toFixed(1)}ms`,
+        cached && "from the cache",
       ].filter((part) => part !== false);
       return `${at} session ${step.session} to process ${step.process}: command ${step.number} ${describeWish(step.wish)}${says.length > 0 ? ` (${says.join(", ")})` : ""}`;
     }
@@ -126,6 +134,8 @@ export function describeStep(step: Step): string {
       return `${at} session ${step.session} to process ${step.process}: command ${step.number} again${step.sameInput ? "" : " with another input"}`;
     case "state":
       return `${at} session ${step.session} to process ${step.process}: state of ${step.wish.aggregate.name}-${step.wish.id}${step.tokenised ? " (with its token)" : ""}`;
+    case "steer":
+      return `${at} process ${step.process}: model ${step.model} ${step.pauseMs === undefined ? "is built anew" : `pauses for ${step.pauseMs.toFixed(1)}ms`}`;
     case "history":
       return `${at} to process ${step.process}: history of ${step.wish.aggregate.name}-${step.wish.id}`;
     case "read":

@@ -188,19 +188,24 @@ class Simulation {
     const [world, store, cluster, users] = this.#parts();
     cluster.start();
     if (!(await this.#rest(() => cluster.allUp, "the processes did not start"))) return;
-    let carriedOut = 0;
-    for (const step of this.#plan) {
-      world.post(step.at, () => {
-        carriedOut++;
+    const begun = world.now;
+    let next = 0;
+    const goOn = (): void => {
+      const step = this.#plan[next];
+      if (step === undefined) return;
+      world.post(Math.max(0, begun + step.at - world.now), () => {
+        next++;
         this.#carryOut(step);
+        goOn();
       });
-    }
-    if (!(await this.#rest(() => carriedOut === this.#plan.length, "the plan was not carried out"))) return;
+    };
+    goOn();
+    if (!(await this.#rest(() => next === this.#plan.length, "the plan was not carried out"))) return;
 
     this.#history.note(world.now, "nothing goes wrong any more");
     store.heal();
     cluster.heal();
-    if (!(await this.#rest(() => users.waiting === 0 && cluster.allUp && store.late === 0, "not everything was answered once nothing went wrong any more"))) return;
+    if (!(await this.#rest(() => !users.waiting && cluster.allUp && store.late === 0, "not everything was answered once nothing went wrong any more"))) return;
     users.calm = true;
     await this.#readEverything();
     await this.#closeBusy();
@@ -223,7 +228,7 @@ class Simulation {
     const consumed = (): boolean => this.#history.consumed.every(({ ids }) => ids.length >= store.length);
     const shown = (): boolean => cluster.running.every(({ app }) => this.#workload.readModels.every((model) => (app.readModel(model).progress().position["log"] ?? 0) >= store.length));
     const due = this.#world.now + store.versions.size * 20;
-    const rested = await this.#rest(() => this.#world.now > due && users.waiting === 0 && consumed() && shown(), "readers did not catch up with the end of the log");
+    const rested = await this.#rest(() => this.#world.now > due && !users.waiting && consumed() && shown(), "readers did not catch up with the end of the log");
     if (rested) return;
     for (const { index, app } of cluster.running) {
       for (const model of this.#workload.readModels) this.#history.note(this.#world.now, `process ${index}: ${model.name} ${JSON.stringify(app.readModel(model).progress())}, the log ends at ${store.length}`);
@@ -245,7 +250,7 @@ class Simulation {
         (error: unknown) => this.#failed(`closing ${one.host.name}`, error),
       );
     }
-    const done = await this.#rest(() => closed === running.length && users.waiting === 0, "processes that were closed did not end");
+    const done = await this.#rest(() => closed === running.length && !users.waiting, "processes that were closed did not end");
     if (done && world.now - begun > CLOSE_TIMEOUT_MS) this.#violated("I6", `closing took ${Math.ceil(world.now - begun)} ms; the bound is ${CLOSE_TIMEOUT_MS}`);
     if (!done) return;
     if (!(await world.runUntil(() => running.every(({ host }) => host.waiting === 0), { forMs: 1000, maxSteps: MAX_STEPS }))) {
@@ -266,6 +271,8 @@ class Simulation {
         return users.showHistory(step);
       case "read":
         return users.read(step);
+      case "steer":
+        return users.steer(step);
       case "fault":
         return this.#wrong(step);
     }
@@ -350,7 +357,7 @@ class Simulation {
   /** Runs on until the condition holds; I6 where it does not within its bound. */
   async #rest(condition: () => boolean, otherwise: string): Promise<boolean> {
     const rested = await this.#world.runUntil(condition, { forMs: CALM_MS, maxSteps: MAX_STEPS });
-    if (!rested) this.#violated("I6", `${otherwise} (after ${this.#world.steps} steps)`);
+    if (!rested) this.#violated("I6", [`${otherwise} (after ${this.#world.steps} steps)`, ...(this.#users?.open ?? [])].join("; no answer: "));
     return rested;
   }
 

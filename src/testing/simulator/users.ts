@@ -42,8 +42,10 @@ export class Users {
   readonly #sessions: Session[] = Array.from({ length: SESSIONS }, () => ({ token: undefined, streams: new Map<string, number>(), positions: new Map<string, number>() }));
   readonly #commands = new Map<number, { readonly wish: Wish; readonly commandId: string }>();
   #calls = 0;
-  /** Calls without an answer, and repetitions that wait for their time. */
-  waiting = 0;
+  /** What has no answer yet. */
+  readonly open = new Set<string>();
+  /** Repetitions that wait for their time. */
+  #repeating = 0;
   /** Nothing goes wrong any more. */
   calm = false;
 
@@ -61,7 +63,7 @@ export class Users {
     const { workload, draws } = this.#options;
     const earlier = this.#commands.get(step.number);
     if (earlier === undefined) return;
-    const call: CallPlan = { repeats: true, expects: "nothing", tokenised: false, deadlineMs: undefined, abortMs: undefined };
+    const call: CallPlan = { repeats: true, expects: "nothing", tokenised: false, deadlineMs: undefined, abortMs: undefined, cached: false };
     let { wish } = earlier;
     if (!step.sameInput) {
       const other = workload.wish(draws);
@@ -69,6 +71,10 @@ export class Users {
       wish = { ...other, id: wish.id };
     }
     this.#send(wish, call, earlier.commandId, step.session, step.process, step.sameInput ? CALLS : 1);
+  }
+
+  get waiting(): boolean {
+    return this.open.size > 0 || this.#repeating > 0;
   }
 
   /** One more call of a command, which has to succeed. */
@@ -105,6 +111,35 @@ export class Users {
       },
       () => coverage.count("history unavailable"),
     );
+  }
+
+  steer(step: Of<"steer">): void {
+    const running = this.#options.cluster.at(step.process);
+    const model = this.#options.workload.readModels[step.model];
+    if (running === undefined || model === undefined) return;
+    const { world, history, coverage } = this.#options;
+    const control = running.app.readModel(model);
+    const what = step.pauseMs === undefined ? "rebuild" : "pause";
+    const settled = this.#settling(running, `${what} of ${model.name} on ${running.host.name} at ${world.now}`, () => undefined);
+    const ended = (how: string): void => {
+      if (!settled()) return;
+      history.note(world.now, `${what} of ${model.name} on ${running.host.name}: ${how}`);
+      coverage.count(`${what} ${how}`);
+    };
+    if (step.pauseMs === undefined) {
+      history.note(world.now, `rebuild of ${model.name} on ${running.host.name} begins`);
+      control.rebuild().then(
+        () => ended("done"),
+        (error: unknown) => ended(failureOf(error).code),
+      );
+    } else {
+      history.note(world.now, `pause of ${model.name} on ${running.host.name} begins`);
+      void control.pause();
+      running.host.deliver(step.pauseMs, () => {
+        control.resume();
+        ended("done");
+      });
+    }
   }
 
   read(step: Of<"read">): void {
@@ -144,7 +179,7 @@ export class Users {
     if (read.tokenised) coverage.count("tokenised reads");
     const kind = workload.readModels[model] as ReadModel<Table<Row>>;
     history.note(world.now, `${read.id} on ${host.name}: ${kind.name}${read.tokenised ? " with the token" : ""}`);
-    const settled = this.#settling(running, () => (read.answer ??= { kind: "lost" }));
+    const settled = this.#settling(running, `${read.id} of ${kind.name} on ${host.name}`, () => (read.answer ??= { kind: "lost" }));
     try {
       const answer = await app.answer(kind, (view) => view.find({}, { limit: 10_000 }), {
         timeoutMs: how.timeoutMs,
@@ -175,9 +210,9 @@ export class Users {
     const told = this.#sessions[session] as Session;
     const stream = streamOf(wish);
     const repeat = (): void => {
-      this.waiting++;
+      this.#repeating++;
       world.post(5 + draws.next() * 120, () => {
-        this.waiting--;
+        this.#repeating--;
         this.#send(wish, plan, commandId, session, process + 1, calls - 1);
       });
     };
@@ -189,6 +224,7 @@ export class Users {
       ...(plan.expects !== "nothing" && { expectedVersion: plan.expects === "seen" ? seen : draws.chance(0.5) ? seen + 1 : Math.max(0, seen - 1) }),
       ...(plan.tokenised && told.token !== undefined && { atLeast: told.token }),
       ...(plan.deadlineMs !== undefined && { deadlineMs: plan.deadlineMs }),
+      ...(plan.cached && { from: "cache" as const }),
       ...(plan.abortMs !== undefined && { signal: this.#givingUp(running, plan.abortMs) }),
     };
     void this.#call(running, wish, options, plan.tokenised ? seen : 0, told).then((answer) => {
@@ -227,6 +263,7 @@ export class Users {
       expectedVersion: options.expectedVersion,
       metadata: options.metadata ?? {},
       leastVersion,
+      cached: options.from === "cache",
       calm: this.calm,
       calledAt: world.now,
       versionAtCall: store.versions.get(stream) ?? 0,
@@ -248,7 +285,7 @@ export class Users {
         coverage.count(answer.kind === "error" ? `answer ${answer.code}` : answer.kind === "accepted" && answer.events.length === 0 ? "answer nothing to do" : `answer ${answer.kind}`);
         resolve();
       };
-      const settled = this.#settling(running, () => note({ kind: "lost" }));
+      const settled = this.#settling(running, describeCall(call), () => note({ kind: "lost" }));
       ask().then(
         (answer) => {
           if (settled()) note(answer);
@@ -263,15 +300,9 @@ export class Users {
   }
 
   /** Something that a process has to answer; `lost` is called when it dies before. The result ends the waiting, and tells whether it was still open. */
-  #settling({ host }: Running, lost: () => void): () => boolean {
-    let open = true;
-    const end = (): boolean => {
-      if (!open) return false;
-      open = false;
-      this.waiting--;
-      return true;
-    };
-    this.waiting++;
+  #settling({ host }: Running, what: string, lost: () => void): () => boolean {
+    const end = (): boolean => this.open.delete(what);
+    this.open.add(what);
     host.onDeath(() => {
       if (end()) lost();
     });
