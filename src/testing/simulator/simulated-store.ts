@@ -68,7 +68,8 @@ export class SimulatedStore {
     this.faults = options.faults;
     this.backend = options.backend;
     this.timeoutMs = options.timeoutMs ?? 150;
-    this.capabilities = Object.freeze({ ...options.backend.events.capabilities, ...options.capabilities });
+    // The server outlives its clients, which are many.
+    this.capabilities = Object.freeze({ ...options.backend.events.capabilities, durable: true, multiProcess: true, ...options.capabilities });
   }
 
   /** What a process on this host opens. */
