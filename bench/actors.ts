@@ -51,7 +51,7 @@ async function inMemory(work: Workload, goal: number, { quick, note }: BenchOpti
   return compared({ case: title, unit: "commands/s", better: "more", tidemark: figures.tidemark, reference: figures.emmett, referenceName: "emmett, in memory", goal });
 }
 
-async function onSqlite(shape: Omit<Workload, "inFlight">, { quick, note }: BenchOptions): Promise<readonly Result[]> {
+export async function onSqlite(shape: Omit<Workload, "inFlight">, { quick, note }: BenchOptions): Promise<readonly Result[]> {
   note(`sqlite, ${shape.streams} streams × ${shape.perStream}`);
   return inTempFolder(async (folder) => {
     let files = 0;

@@ -12,6 +12,7 @@ const BENCHMARKS: Readonly<Record<string, () => Promise<Benchmark>>> = {
   actors: async () => (await import("./actors.ts")).actors,
   hydrate: async () => (await import("./hydrate.ts")).hydrate,
   projection: async () => (await import("./projection.ts")).projection,
+  load: async () => (await import("./load.ts")).loadBenchmark,
   resident: async () => (await import("./resident.ts")).resident,
 };
 
