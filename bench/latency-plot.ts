@@ -8,7 +8,7 @@ export interface LatencyPoint {
 
 const WIDTH = 840;
 const HEIGHT = 320;
-const LEFT = 56;
+const LEFT = 72;
 const TOP = 44;
 const RIGHT = 16;
 const BOTTOM = 36;
