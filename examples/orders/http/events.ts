@@ -58,8 +58,7 @@ export function eventRoutes(server: HttpServer, { app, models }: Shop, closing: 
         out.end();
         streams--;
       });
-    // The connection ends with the stream: kept alive, it would hold back the close of the service.
-    return reply.type("text/event-stream; charset=utf-8").header("x-accel-buffering", "no").header("connection", "close").send(out);
+    return reply.type("text/event-stream; charset=utf-8").header("x-accel-buffering", "no").send(out);
   });
 }
 

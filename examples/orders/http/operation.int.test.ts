@@ -1,5 +1,7 @@
 /** What a service needs to be run: health, metrics, documents, bounds, and a clean end. */
+import { once } from "node:events";
 import { request as httpRequest } from "node:http";
+import { connect } from "node:net";
 import { describe, expect, test } from "vitest";
 import { call, expectProblem, get, items, place, post, start, useService } from "./test-service.ts";
 
@@ -70,6 +72,16 @@ describe("operation", () => {
     expect((await post("/demo/projection-delay", { ms: 20 })).body).toEqual({ ms: 20 });
     expect((await get("/demo/projection-delay")).body).toEqual({ ms: 20 });
     expectProblem(await post("/demo/projection-delay", { ms: 10_001 }), 400, "InvalidInput");
+  });
+
+  test("closing does not wait for a client that has connected and asks nothing", async () => {
+    const own = await start();
+    const socket = connect(Number(new URL(own.url).port), "127.0.0.1");
+    await once(socket, "connect");
+    await call("/healthz", {}, own.url); // by now the service has taken the connection before it
+    const ended = once(socket, "close");
+    await own.close();
+    await ended;
   });
 
   test("closing answers what is under way", async () => {

@@ -2,6 +2,7 @@
 import cookie from "@fastify/cookie";
 import { fastify, LogController, type FastifyBaseLogger } from "fastify";
 import type { Shop } from "../shop.ts";
+import { closingSignal } from "./closing.ts";
 import { commandRoutes } from "./commands.ts";
 import { customerRoutes } from "./customers.ts";
 import { demoRoutes } from "./demo.ts";
@@ -28,7 +29,6 @@ const limits = {
 
 /** Makes the server; it listens when `listen` is called. */
 export async function createServer(shop: Shop, logger: FastifyBaseLogger): Promise<HttpServer> {
-  const closing = new AbortController();
   const fail = (error: unknown, reply: AnyReply): void => {
     const problem = problemOf(error);
     if (problem.status === 500) reply.log.error({ err: error }, problem.code);
@@ -44,14 +44,9 @@ export async function createServer(shop: Shop, logger: FastifyBaseLogger): Promi
   server.setValidatorCompiler(validate);
   server.setSerializerCompiler(() => (data) => JSON.stringify(data));
   server.setErrorHandler((error, _request, reply) => fail(error, reply));
-  // Streams of events never end by themselves.
-  server.addHook("preClose", (done) => {
-    closing.abort();
-    done();
-  });
+  const closing = closingSignal(server);
   server.addHook("onSend", (_request, reply, _payload, done) => {
     if (!reply.hasHeader("cache-control")) void reply.header("cache-control", "no-store");
-    if (closing.signal.aborted) void reply.header("connection", "close");
     done();
   });
 
@@ -64,8 +59,8 @@ export async function createServer(shop: Shop, logger: FastifyBaseLogger): Promi
   historyRoutes(server, shop);
   customerRoutes(server, shop);
   statisticsRoutes(server, shop);
-  eventRoutes(server, shop, closing.signal);
-  healthRoutes(server, shop, closing.signal);
+  eventRoutes(server, shop, closing);
+  healthRoutes(server, shop, closing);
   metricsRoutes(server, shop);
   demoRoutes(server, shop);
   return server;
