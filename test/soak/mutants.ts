@@ -52,8 +52,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "rejections on tentative events wait for them",
     file: actor,
-    find: "} else if (outcome.kind === \"refused\") this.#fail(command, outcome.error);",
-    replace: "} else if (outcome.kind === \"refused\") this.#fail(command, outcome.error); else if (outcome.kind === \"rejected\" && round.events.length > 0) this.#answer(command, outcome, confirmed.position, confirmed);",
+    find: "} else if (outcome.kind === \"refused\") command.fail(outcome.error);",
+    replace: "} else if (outcome.kind === \"refused\") command.fail(outcome.error); else if (outcome.kind === \"rejected\" && round.events.length > 0) this.#answer(command, outcome, confirmed.position, confirmed);",
   },
   {
     name: "confirmation before a rejection",
@@ -66,6 +66,12 @@ export const mutants: readonly Mutant[] = [
     file: "src/actor/append-until-known.ts",
     find: "const found = await lookFor(append, ports, () => whenUnknown(outcome.cause));",
     replace: "const found = { kind: \"conflict\", actual: expected };",
+  },
+  {
+    name: "after unknown a refusal settles nothing",
+    file: "src/actor/append-until-known.ts",
+    find: "(outcome.kind === \"refused\" && tries > 1)",
+    replace: "false",
   },
   { name: "delta fold", file: actor, find: "await confirmed.fold(missing, behaviour, codec);", replace: "confirmed.version += missing.length;" },
   { name: "window of command ids", file: round, find: "const places = this.#confirmed.window.find(request.commandId);", replace: "const places = [];" },

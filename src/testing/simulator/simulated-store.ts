@@ -227,9 +227,9 @@ class Client {
     const { draws } = this.#options;
     const { faults, world } = store;
     const unknown = (): AppendOutcome[] => appends.map(() => ({ kind: "unknown", cause: new StoreUnavailable("no reply from the store", { retryable: true }) }));
-    const later = (some: readonly Append[], withinMs: number): void => {
+    const later = (some: readonly Append[], withinMs: number, afterMs = 0): void => {
       store.late++;
-      world.post(draws.next() * withinMs, () =>
+      world.post(afterMs + draws.next() * withinMs, () =>
         store.whenUp(() => {
           store.late--;
           void store.execute(some);
@@ -256,7 +256,9 @@ class Client {
         if (faults.take("refused-append")) return refuse("busy");
         if (faults.take("lost-request")) return timeOut();
         if (faults.take("late-append")) {
-          later(appends, store.timeoutMs * 8);
+          // Soon after the client has given it up is when it does most harm.
+          if (draws.chance(0.5)) later(appends, store.timeoutMs * 8);
+          else later(appends, 15, store.timeoutMs);
           return timeOut();
         }
         if (appends.length > 1 && faults.take("torn-group")) {
