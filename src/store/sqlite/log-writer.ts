@@ -7,9 +7,10 @@
  *    committed since, and then they are forgotten. The unique index (stream, version) stands behind it: were the memory wrong, the insertion fails,
  *    and the batch is done again without it.
  * A3 What a failed transaction put into the memory is forgotten with it.
- * A4 The same ids again: an exact expectation that others have passed is compared with the ids that stand after it (S5 of the port).
+ * A4 Rows are inserted at the end of the batch, many by one statement: nothing else in it reads them, because a batch holds one append for each stream.
+ * A5 The same ids again: an exact expectation that others have passed is compared with the ids that stand after it (S5 of the port).
  */
-import type { StatementSync } from "node:sqlite";
+import type { SQLInputValue, StatementSync } from "node:sqlite";
 import type { Append, AppendOutcome } from "../event-store.ts";
 import { at } from "../position.ts";
 import { categoryOf } from "../stream-name.ts";
@@ -19,6 +20,9 @@ import type { SqliteFile } from "./sqlite-file.ts";
 
 /** Most events that a conflict hands back. */
 const MAX_MISSING = 1000;
+/** A4: a statement of so many rows costs a fifth less for each than one of a single row; larger ones gain nothing more. */
+const ROWS_AT_ONCE = 16;
+const COLUMNS = ["position", "stream", "version", "category", "id", "type", "recorded_at", "metadata", "data"] as const;
 /** Streams whose version is remembered, at about 200 bytes each: half of them in each of two generations. */
 const REMEMBERED_STREAMS = 40_000;
 
@@ -37,7 +41,8 @@ export class LogWriter {
   readonly #file: SqliteFile;
   readonly #reader: LogReader;
   readonly #dataVersion: StatementSync;
-  readonly #insertEvent: StatementSync;
+  readonly #insertRow: StatementSync;
+  readonly #insertRows: StatementSync;
   readonly #insertStream: StatementSync;
   readonly #insertCategory: StatementSync;
   readonly #categoryId: StatementSync;
@@ -53,7 +58,10 @@ export class LogWriter {
     this.#file = file;
     this.#reader = reader;
     this.#dataVersion = db.prepare("PRAGMA data_version");
-    this.#insertEvent = db.prepare("INSERT INTO events (position, stream, version, category, id, type, recorded_at, metadata, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    const row = `(${COLUMNS.map(() => "?").join(", ")})`;
+    const insert = (rows: number): StatementSync => db.prepare(`INSERT INTO events (${COLUMNS.join(", ")}) VALUES ${Array.from({ length: rows }, () => row).join(", ")}`);
+    this.#insertRow = insert(1);
+    this.#insertRows = insert(ROWS_AT_ONCE);
     this.#insertStream = db.prepare("INSERT INTO streams (category, name) VALUES (?, ?)");
     this.#insertCategory = db.prepare("INSERT INTO categories (name) VALUES (?)");
     this.#categoryId = db.prepare("SELECT id FROM categories WHERE name = ?");
@@ -85,10 +93,22 @@ export class LogWriter {
     if (seen !== this.#seen) this.#forget();
     this.#seen = seen;
     this.#head ??= this.#reader.head();
-    return appends.map((append) => this.#one(append));
+    const values: SQLInputValue[] = [];
+    const outcomes = appends.map((append) => this.#one(append, values));
+    this.#insert(values);
+    return outcomes;
   }
 
-  #one(append: PreparedAppend): AppendOutcome {
+  /** A4. `values`: those of all rows, one after the other. */
+  #insert(values: readonly SQLInputValue[]): void {
+    const many = ROWS_AT_ONCE * COLUMNS.length;
+    let from = 0;
+    for (; from + many <= values.length; from += many) this.#insertRows.run(...values.slice(from, from + many));
+    for (; from < values.length; from += COLUMNS.length) this.#insertRow.run(...values.slice(from, from + COLUMNS.length));
+  }
+
+  /** Puts the values of what it appends into `rows`. */
+  #one(append: PreparedAppend, rows: SQLInputValue[]): AppendOutcome {
     const { stream, expected, events, metadata } = append;
     let known = this.#lookUp(stream);
     const actual = known?.version ?? 0;
@@ -102,14 +122,14 @@ export class LogWriter {
     for (let index = 0; index < events.length; index++) {
       const event = events[index];
       if (event === undefined) break;
-      this.#insertEvent.run(++position, known.id, ++version, known.category, event.id, event.type, event.recordedAt, metadata[index] ?? "{}", event.data);
+      rows.push(++position, known.id, ++version, known.category, event.id, event.type, event.recordedAt, metadata[index] ?? "{}", event.data);
     }
     this.#head = position;
     known.version = version;
     return { kind: "committed", version, position: at(position) };
   }
 
-  /** A4, or the conflict with what the writer has missed. */
+  /** A5, or the conflict with what the writer has missed. */
   #contested({ stream, events }: Append, known: KnownStream | undefined, exact: number | undefined): AppendOutcome {
     if (known === undefined || exact === undefined || exact >= known.version) return { kind: "conflict", actual: known?.version ?? 0 };
     if (exact + events.length <= known.version) {
