@@ -99,7 +99,7 @@ export interface History<A> {
 }
 
 export interface SubscribeOptions {
-  /** Events after what this token names; default from the start; "now" = only what comes. */
+  /** Events after what this token names; default from the start; "now" = only what comes (UnsupportedByStore where a store cannot tell its end). */
   readonly after?: string;
   readonly pageSize?: number;
   readonly signal?: AbortSignal;

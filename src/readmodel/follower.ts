@@ -172,6 +172,11 @@ export class Follower {
     });
   }
 
+  /** Reads the checkpoint as it stands, whichever process has moved it. Errors: those of the view store; ReadModelStopped when the build was dropped. */
+  async lookUp(): Promise<void> {
+    this.#publish(await this.view.checkpoint());
+  }
+
   /** Stops, and stops watching. */
   async close(): Promise<void> {
     await this.stop();

@@ -5,13 +5,15 @@
  * R2 The very first build answers from the start. A higher version is built beside the active one and takes over when it has caught up; a lower version
  *    (a process that still runs older code, or a roll-back) follows and answers from its own build and never takes the place of the active one.
  * R3 A rebuild is the next build of the same version, made beside live traffic. At the hand-over the old build stops, the new one passes the place where
- *    the old one stood, and only then it answers: a token that was covered stays covered. Then the old one is dropped.
- * R4 Another process may have activated or dropped builds: after a lost race, or a read that failed, the builds are looked at again.
+ *    the old one stands (its store is asked: another process may have moved it), and only then it answers. Then the old one is dropped.
+ * R4 Another process may have activated or dropped builds: after a lost race, or a read that failed, the builds are looked at again. A query whose build was
+ *    dropped goes on in the one that took its place only once that has passed the place where the query began. A build that was dropped while it was made is
+ *    given up for the one that is active: another process has done the same work.
  * R5 Failure of one read model is its own: others go on, and its error is kept and told to those who wait.
  *
  * Longer than most files: choosing, building, handing over and telling about it share one small state and are read together.
  */
-import { InvalidArgument, isTidemarkError, ReadModelStopped, UnsupportedByStore, type TidemarkError } from "../errors.ts";
+import { InvalidArgument, isTidemarkError, ReadModelStopped, StaleRead, UnsupportedByStore, type TidemarkError } from "../errors.ts";
 import type { Environment } from "../environment.ts";
 import { jsonCodec, type Codec } from "../store/codec.ts";
 import type { EventStore } from "../store/event-store.ts";
@@ -40,6 +42,9 @@ export const runnerDefaults: RunnerOptions = Object.freeze({
   stopTimeoutMs: 5000,
   maxStagedRows: 50_000,
 });
+
+/** How long a query whose build was dropped waits for the one that took its place, milliseconds. */
+const HAND_OVER_MS = 5000;
 
 export type RunnerState = "catching-up" | "live" | "paused" | "stopped" | "failed" | "rebuilding";
 
@@ -108,6 +113,8 @@ class ModelRunner<V> implements Runner<V> {
   #serving: Follower | undefined;
   /** R2, R3: what is being built beside it. */
   #building: Follower | undefined;
+  /** R4: was dropped by another process while it was made. */
+  #superseded: Follower | undefined;
   #rebuild: Promise<void> | undefined;
   #error: TidemarkError | undefined;
   #starting: Promise<void> | undefined;
@@ -209,6 +216,7 @@ class ModelRunner<V> implements Runner<V> {
 
   reader(): ReadSide<V> {
     const pinned = this.#answering();
+    const { position } = pinned.checkpoint;
     // R4: only a build that was dropped under the query is looked for again.
     const read = async <T>(operation: (reader: TableReader) => Promise<T>): Promise<T> => {
       try {
@@ -216,8 +224,10 @@ class ModelRunner<V> implements Runner<V> {
       } catch (error) {
         if (this.#stopping !== undefined || isTidemarkError(error, "InvalidArgument")) throw error;
         await this.#lookAgain().catch(() => undefined);
-        if (this.#serving === undefined || this.#serving === pinned) throw error;
-        return operation(this.#serving.view.reader);
+        const successor = this.#serving;
+        if (successor === undefined || successor === pinned) throw error;
+        await this.#reaches(successor, position);
+        return operation(successor.view.reader);
       }
     };
     const reader: TableReader = {
@@ -295,19 +305,44 @@ class ModelRunner<V> implements Runner<V> {
     return new Follower(this.model, { model, version, build }, view, known, ports, this.#options);
   }
 
-  /** R2: a new version, once it has caught up and passed the place of the old one, which another process may still move. */
+  /** R2. */
   async #takeOver(next: Follower): Promise<void> {
-    const old = this.#answering();
     try {
-      await this.#until(next, () => next.state === "live" && hasPassed(next, old));
-      await this.#swap(next);
+      await this.#until(next, () => next.state === "live");
+      await this.#handOver(next);
     } catch (error) {
-      if (this.#stopping !== undefined) return;
+      if (this.#stopping !== undefined || this.#superseded === next) return;
       this.#error = next.error ?? (isTidemarkError(error) ? error : new ReadModelStopped(`the new version of read model ${this.model.name} could not take over`, { cause: error }));
       this.#changed();
       // Resumed after a failure it may still take over.
       await this.#until(undefined, () => next.running).catch(() => undefined);
       if (this.#stopping === undefined && this.#building === next) void this.#takeOver(next);
+    }
+  }
+
+  /** R3: answers from `next` as soon as it has passed the place where the build that answers now stands. */
+  async #handOver(next: Follower): Promise<void> {
+    for (;;) {
+      const old = this.#answering();
+      if (this.#follows(old)) await old.stop();
+      if (await this.#knowsItsPlace(old)) {
+        await this.#until(next, () => this.#serving !== old || hasPassed(next, old));
+        // Once more, since it may have been moved meanwhile.
+        if (this.#serving !== old || !((await this.#knowsItsPlace(old)) && hasPassed(next, old))) continue;
+      } else if (this.#serving !== old) continue;
+      return this.#swap(next);
+    }
+  }
+
+  /** Reads a build's place; false when it was dropped. */
+  async #knowsItsPlace(follower: Follower): Promise<boolean> {
+    try {
+      await follower.lookUp();
+      return true;
+    } catch (error) {
+      if (!isTidemarkError(error, "ReadModelStopped")) throw error;
+      await this.#lookAgain();
+      return false;
     }
   }
 
@@ -325,10 +360,9 @@ class ModelRunner<V> implements Runner<V> {
     this.#changed();
     try {
       await this.#until(next, () => next.state === "live");
-      await old.stop();
-      await this.#until(next, () => hasPassed(next, old));
-      await this.#swap(next);
+      await this.#handOver(next);
     } catch (error) {
+      if (this.#superseded === next) return;
       if (this.#building === next) this.#building = undefined;
       await next.close();
       if (this.#stopping === undefined) {
@@ -348,6 +382,7 @@ class ModelRunner<V> implements Runner<V> {
       const look = (): void => {
         if (this.#stopping !== undefined) reject(new ReadModelStopped(`read model ${this.model.name} was stopped`, { details: { model: this.model.name } }));
         else if (follower?.error !== undefined) reject(follower.error);
+        else if (follower !== undefined && this.#superseded === follower) reject(new ReadModelStopped(`another process has rebuilt read model ${this.model.name}`, { details: { model: this.model.name } }));
         else if (condition()) resolve();
         else return;
         end();
@@ -378,15 +413,42 @@ class ModelRunner<V> implements Runner<V> {
 
   async #look(): Promise<void> {
     const serving = this.#serving;
-    if (serving === undefined || this.#stopping !== undefined || this.#building !== undefined) return;
+    const building = this.#building;
+    if (serving === undefined || this.#stopping !== undefined) return;
     const builds = await this.#ports.views.builds(this.model.name);
+    if (this.#serving !== serving || this.#building !== building || this.#stopping !== undefined) return;
     const active = builds.find((build) => build.active);
-    const mine = builds.some((build) => isKey(build, serving.key));
-    const moved = active !== undefined && active.version === this.model.version && !isKey(active, serving.key);
-    if ((mine && !moved) || this.#serving !== serving || this.#stopping !== undefined || this.#building !== undefined) return;
-    await this.#chooseBuilds();
+    const stands = (follower: Follower): boolean => builds.some((build) => isKey(build, follower.key));
+    if (building !== undefined && stands(building)) {
+      // What is being made goes on; until it is ready, the active build answers.
+      if (stands(serving) || active === undefined || isKey(active, building.key)) return;
+      await this.#serve(active);
+    } else {
+      const moved = active !== undefined && active.version === this.model.version && !isKey(active, serving.key);
+      if (building === undefined && stands(serving) && !moved) return;
+      this.#superseded = building;
+      this.#building = undefined;
+      await this.#chooseBuilds();
+      await building?.close();
+    }
     this.#changed();
     await serving.close();
+  }
+
+  /** R4. Errors: StaleRead. */
+  async #reaches(follower: Follower, position: Position): Promise<void> {
+    const { clock } = this.#ports.environment;
+    let late = false;
+    const timer = clock.setTimer(HAND_OVER_MS, () => {
+      late = true;
+      this.#changed();
+    });
+    await this.#until(follower, () => late || covers(follower.checkpoint.position, position)).finally(() => timer.cancel());
+    if (covers(follower.checkpoint.position, position)) return;
+    throw new StaleRead(`read model ${this.model.name} was rebuilt by another process, and is not yet where this query began`, {
+      retryable: true,
+      details: { model: this.model.name, position: follower.checkpoint.position },
+    });
   }
 
   #changed(): void {

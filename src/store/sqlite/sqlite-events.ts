@@ -18,6 +18,7 @@ import type {
   StoreIdentity,
   StreamSlice,
 } from "../event-store.ts";
+import { at, type Position } from "../position.ts";
 import { refuseClosed, refused, validateBatch, type Refusal } from "../validate-append.ts";
 import { throwIfAborted, validateLogRead, validateStreamRead } from "../validate-read.ts";
 import { ChangeWatch } from "./change-watch.ts";
@@ -89,6 +90,10 @@ class SqliteEvents implements EventStore {
   async readStream(stream: string, options: ReadStreamOptions = {}): Promise<StreamSlice> {
     const read = validateStreamRead(stream, options);
     return this.#read(() => this.#reader.slice(stream, read), options.signal, `reading ${stream}`);
+  }
+
+  async head(signal?: AbortSignal): Promise<Position> {
+    return this.#read(() => at(this.#reader.head()), signal, "reading the end of the log");
   }
 
   readAll(options: ReadLogOptions = {}): AsyncIterable<LogPage> {
