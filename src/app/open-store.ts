@@ -6,6 +6,7 @@ import type { Environment } from "../environment.ts";
 import { InvalidArgument, MissingClient, UnknownScheme } from "../errors.ts";
 import type { ViewStore } from "../readmodel/view-store.ts";
 import type { Backend } from "../store/backend.ts";
+import type { PostgresBackendOptions } from "../store/postgres/index.ts";
 
 export interface OpenStoreOptions {
   readonly environment?: Partial<Environment>;
@@ -24,10 +25,23 @@ interface Scheme {
   readonly openViews: (url: StoreUrl, options: OpenStoreOptions) => Promise<ViewStore>;
 }
 
+/** What a postgres: URL hands on to `pg`. */
+const PG_PARAMETERS = ["application_name", "host", "options", "sslcert", "sslkey", "sslmode", "sslrootcert", "uselibpqcompat"] as const;
+
 const loadMemory = () => import("../store/memory/index.ts");
 const loadSqlite = () => loadClient("node:sqlite", "use Node.js 22.13 or newer, where it is built in", () => import("../store/sqlite/index.ts"));
 
+const loadPostgres = () => loadClient("pg", "npm install pg", () => import("../store/postgres/index.ts"));
+
+const POSTGRES: Scheme = {
+  parameters: ["schema", "viewsSchema", "poolSize", "pgbouncer", "listener", "migrate", ...PG_PARAMETERS],
+  open: async (url, options) => (await loadPostgres()).postgresBackend({ ...postgresOptions(url), ...options }),
+  openViews: async (url, options) => (await loadPostgres()).postgresViews({ ...postgresOptions(url), ...options }),
+};
+
 const SCHEMES = new Map<string, Scheme>([
+  ["postgres", POSTGRES],
+  ["postgresql", POSTGRES],
   [
     "memory",
     {
@@ -64,7 +78,8 @@ const SCHEMES = new Map<string, Scheme>([
 ]);
 
 /**
- * Opens the store that a URL names: `memory:`, `sqlite:orders.db`, `sqlite:/data/orders.db?synchronous=normal`. What is special in a file's name is percent-encoded.
+ * Opens the store that a URL names: `memory:`, `sqlite:orders.db`, `sqlite:/data/orders.db?synchronous=normal`, `postgres://user@host/database?schema=orders`.
+ * What is special in a name is percent-encoded.
  * Errors: UnknownScheme, InvalidArgument, MissingClient, and those of the backend.
  */
 export async function openStore(url: string, options: OpenStoreOptions = {}): Promise<Backend> {
@@ -72,7 +87,7 @@ export async function openStore(url: string, options: OpenStoreOptions = {}): Pr
   return scheme.open(parsed, options);
 }
 
-/** Opens the views that a URL names, without an event store: `memory:`, `sqlite:views.db`. Errors: as openStore. */
+/** Opens the views that a URL names, without an event store: `memory:`, `sqlite:views.db`, `postgres://user@host/database?viewsSchema=read_models`. Errors: as openStore. */
 export async function openViews(url: string, options: OpenStoreOptions = {}): Promise<ViewStore> {
   const { scheme, parsed } = parse(url);
   return scheme.openViews(parsed, options);
@@ -108,6 +123,28 @@ function parse(url: string): { scheme: Scheme; parsed: StoreUrl } {
     parameters.set(parameter, value);
   }
   return { scheme, parsed: { scheme: name, target: match[2] as string, parameters } };
+}
+
+/** The URL's own parameters as options; the rest of it goes to `pg` as it is. */
+function postgresOptions({ scheme, target, parameters }: StoreUrl): PostgresBackendOptions {
+  if (!target.startsWith("//")) throw new InvalidArgument(`a ${scheme}: URL names a server: ${scheme}://user@host:5432/database`);
+  const handedOn = new URLSearchParams(PG_PARAMETERS.flatMap((name) => (parameters.has(name) ? [[name, parameters.get(name) as string]] : [])));
+  const flag = (name: string): boolean | undefined => {
+    const value = parameters.get(name);
+    if (value !== undefined && value !== "true" && value !== "false") throw new InvalidArgument(`the parameter ${name} of a ${scheme}: URL is true or false`, { details: { [name]: value } });
+    return value === undefined ? undefined : value === "true";
+  };
+  const [schema, viewsSchema, poolSize, listener] = ["schema", "viewsSchema", "poolSize", "listener"].map((name) => parameters.get(name));
+  const [pgbouncer, migrate] = [flag("pgbouncer"), flag("migrate")];
+  return {
+    connection: `${scheme}:${target}${handedOn.size > 0 ? `?${handedOn.toString()}` : ""}`,
+    ...(schema !== undefined && { schema }),
+    ...(viewsSchema !== undefined && { viewsSchema }),
+    ...(poolSize !== undefined && { poolSize: Number(poolSize) }),
+    ...(listener !== undefined && { listener: listener === "false" ? false : listener }),
+    ...(pgbouncer !== undefined && { pgbouncer }),
+    ...(migrate !== undefined && { migrate }),
+  };
 }
 
 function assertNothingMore(url: StoreUrl): void {

@@ -1,0 +1,148 @@
+/**
+ * Everything on PostgreSQL (14 and newer) through `pg`: events, snapshots and read models in one database, each schema of them one's own choice.
+ */
+import type { ClientConfig, Pool } from "pg";
+import { environmentOf, type Environment } from "../../environment.ts";
+import { InvalidArgument } from "../../errors.ts";
+import type { ViewStore } from "../../readmodel/view-store.ts";
+import type { SnapshotStore } from "../../snapshot/snapshot-store.ts";
+import type { Backend } from "../backend.ts";
+import type { EventStore } from "../event-store.ts";
+import { assertSchema, Database } from "./database.ts";
+import { Listener } from "./listener.ts";
+import { ensureSchema, type SchemaKind } from "./migrate.ts";
+import { LOG_SCHEMA } from "./migrations.ts";
+import { eventsOn } from "./postgres-events.ts";
+import { snapshotsOn } from "./postgres-snapshots.ts";
+import { viewsOn } from "./postgres-views.ts";
+import { VIEW_SCHEMA } from "./view-schema.ts";
+
+export interface PostgresOptions {
+  /** A URL, or what `pg` takes: host, user, TLS options and the like. One of `connection` and `pool` is needed. */
+  readonly connection?: string | ClientConfig;
+  /** A pool of the caller's own; it is not closed here. */
+  readonly pool?: Pool;
+  /** How the one connection that listens for notifications is made; default: as the others. Behind a pooler give the server's own address, or false to look every 90 ms. */
+  readonly listener?: string | ClientConfig | false;
+  /** Most connections beside the one that listens, where no pool is given. */
+  readonly poolSize?: number;
+  /** A pooler in transaction mode stands between: nothing is set for a session. */
+  readonly pgbouncer?: boolean;
+  /** Makes and updates the schemas; false: they are only checked, so that a role without rights of its own suffices. */
+  readonly migrate?: boolean;
+  readonly environment?: Partial<Environment>;
+}
+
+export interface PostgresStoreOptions extends PostgresOptions {
+  /** Schema of the log and the snapshots. */
+  readonly schema?: string;
+}
+
+export interface PostgresViewsOptions extends PostgresOptions {
+  /** Schema of the tables of read models and their checkpoints. */
+  readonly viewsSchema?: string;
+}
+
+export type PostgresBackendOptions = PostgresStoreOptions & PostgresViewsOptions;
+
+export const postgresDefaults = { schema: "tidemark", viewsSchema: "tidemark_views", poolSize: 10, pgbouncer: false, migrate: true } as const;
+
+/** Events, snapshots and views of one service. Connects at once. Errors: InvalidArgument, SchemaTooNew, StoreUnavailable. */
+export async function postgresBackend(options: PostgresBackendOptions): Promise<Backend> {
+  const schema = schemaOf(options);
+  const viewsSchema = viewsSchemaOf(options);
+  const link = await open(options, [
+    [schema, LOG_SCHEMA],
+    [viewsSchema, VIEW_SCHEMA],
+  ]);
+  const parts = { events: eventsOn(link.db, schema, link.listener), snapshots: snapshotsOn(link.db, schema), views: viewsOn(link.db, viewsSchema, link.listener) };
+  return {
+    ...parts,
+    async close() {
+      await parts.views.close();
+      await parts.snapshots.close();
+      await parts.events.close();
+      await link.close();
+    },
+  };
+}
+
+/** Events alone. Errors: as postgresBackend. */
+export async function postgresStore(options: PostgresStoreOptions): Promise<EventStore> {
+  const schema = schemaOf(options);
+  const link = await open(options, [[schema, LOG_SCHEMA]]);
+  return closing(eventsOn(link.db, schema, link.listener), link);
+}
+
+/** Snapshots alone. Errors: as postgresBackend. */
+export async function postgresSnapshots(options: PostgresStoreOptions): Promise<SnapshotStore> {
+  const schema = schemaOf(options);
+  const link = await open(options, [[schema, LOG_SCHEMA]]);
+  return closing(snapshotsOn(link.db, schema), link);
+}
+
+/** Views and checkpoints alone, in the database of the events or in another one. Errors: as postgresBackend. */
+export async function postgresViews(options: PostgresViewsOptions): Promise<ViewStore> {
+  const schema = viewsSchemaOf(options);
+  const link = await open(options, [[schema, VIEW_SCHEMA]]);
+  return closing(viewsOn(link.db, schema, link.listener), link);
+}
+
+/** What the stores of one call share. */
+interface Link {
+  readonly db: Database;
+  readonly listener: Listener;
+  close(): Promise<void>;
+}
+
+async function open(options: PostgresOptions, schemas: readonly (readonly [name: string, kind: SchemaKind])[]): Promise<Link> {
+  const { db, listener } = linkOf(options);
+  const link: Link = {
+    db,
+    listener,
+    async close() {
+      listener.close();
+      await db.release();
+    },
+  };
+  try {
+    for (const [schema, kind] of schemas) await ensureSchema(db, schema, kind, options.migrate ?? postgresDefaults.migrate);
+    return link;
+  } catch (error) {
+    await link.close();
+    throw error;
+  }
+}
+
+function linkOf(options: PostgresOptions): { readonly db: Database; readonly listener: Listener } {
+  const { connection, pool, listener, poolSize = postgresDefaults.poolSize, pgbouncer = postgresDefaults.pgbouncer } = options;
+  if ((connection === undefined) === (pool === undefined)) throw new InvalidArgument("PostgreSQL needs one of connection and pool", { details: { option: "connection" } });
+  if (!Number.isSafeInteger(poolSize) || poolSize < 1) throw new InvalidArgument("poolSize must be an integer from 1", { details: { option: "poolSize" } });
+  const environment = environmentOf(options.environment);
+  const config = connection === undefined ? (pool?.options as ClientConfig) : configOf(connection);
+  const listening = listener === false ? undefined : listener === undefined ? config : configOf(listener);
+  const db = new Database({ connection: config, pool, poolSize, pgbouncer, environment });
+  return { db: db.retain(), listener: new Listener(listening, environment) };
+}
+
+function configOf(connection: string | ClientConfig): ClientConfig {
+  return typeof connection === "string" ? { connectionString: connection } : connection;
+}
+
+function schemaOf({ schema = postgresDefaults.schema }: PostgresStoreOptions): string {
+  assertSchema("schema", schema);
+  return schema;
+}
+
+function viewsSchemaOf({ viewsSchema = postgresDefaults.viewsSchema }: PostgresViewsOptions): string {
+  assertSchema("viewsSchema", viewsSchema);
+  return viewsSchema;
+}
+
+/** The part closes its link too. */
+function closing<T extends { close(): Promise<void> }>(part: T, link: Link): T {
+  const close = part.close.bind(part);
+  let closed: Promise<void> | undefined;
+  part.close = () => (closed ??= Promise.all([close(), link.close()]).then(() => undefined));
+  return part;
+}

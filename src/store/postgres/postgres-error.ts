@@ -1,0 +1,94 @@
+/**
+ * What PostgreSQL's error codes mean to us (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+ *
+ * C1 A statement that never left this process, and one that the server answered with an error of its own, wrote nothing: both are definite.
+ * C2 When the connection ended, whether the server said so (an administrator's command, a crash) or not, nobody knows: the transaction may have been
+ *    committed before the answer was lost. Neither does anybody when the answer did not come in time.
+ */
+import { isTidemarkError, StoreCorrupt, StoreUnavailable } from "../../errors.ts";
+
+/** SQLSTATEs that we tell apart. */
+export const PG = {
+  uniqueViolation: "23505",
+  readOnly: "25006",
+  deadlock: "40P01",
+  undefinedTable: "42P01",
+  undefinedFunction: "42883",
+  undefinedSchema: "3F000",
+  privilege: "42501",
+  diskFull: "53100",
+  tooManyConnections: "53300",
+  lockNotAvailable: "55P03",
+  canceled: "57014",
+  /** Ours: an append expects a version beyond the stream's end. */
+  gap: "TM001",
+} as const;
+
+/** No connection could be had: the statement was not sent. */
+export class NotSent extends Error {
+  override readonly cause: unknown;
+  constructor(cause: unknown) {
+    super(`no connection to PostgreSQL: ${messageOf(cause)}`);
+    this.cause = cause;
+  }
+}
+
+/** The statement was sent and not answered within the bound; its connection was given up. */
+export class NoAnswer extends Error {
+  constructor(boundMs: number) {
+    super(`PostgreSQL did not answer within ${boundMs} ms`);
+  }
+}
+
+/** The SQLSTATE that the server answered with, otherwise undefined. */
+export function sqlState(error: unknown): string | undefined {
+  if (error instanceof NotSent) return sqlState(error.cause);
+  const code = (error as { code?: unknown } | null | undefined)?.code;
+  // Errors of sockets have codes too: ECONNRESET.
+  return typeof code === "string" && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
+}
+
+/** C1, C2: whether it is certain that nothing was written. */
+export function isDefinite(error: unknown): boolean {
+  if (error instanceof NotSent) return true;
+  const state = sqlState(error);
+  if (state === undefined || endsConnection(state)) return false;
+  // Resources and the system: a panic while the log is flushed has these codes too. The word for the severity may be translated: then we do not know.
+  if (/^(53|58|XX)/.test(state)) return (error as { severity?: unknown }).severity === "ERROR";
+  return true;
+}
+
+/** Whether the connection cannot be used any more. */
+export function breaksConnection(error: unknown): boolean {
+  const state = sqlState(error);
+  return state === undefined || endsConnection(state) || (error as { severity?: unknown }).severity === "FATAL";
+}
+
+/** Connection exceptions, shutdowns and crashes of the server, and its time-outs of idle sessions. */
+function endsConnection(state: string): boolean {
+  return state.startsWith("08") || state.startsWith("57P") || state === "25P03" || state === "25P04";
+}
+
+/** The error of ours for one of PostgreSQL or of the connection; errors of ours pass through. `where` names the database, never its password. */
+export function toTidemarkError(error: unknown, where: string): Error {
+  if (isTidemarkError(error)) return error;
+  const state = sqlState(error);
+  const message = messageOf(error instanceof NotSent ? error.cause : error);
+  const details = { database: where, sqlState: state };
+  if (state === "XX001" || state === "XX002") {
+    return new StoreCorrupt(`${where} is damaged: ${message}. Restore it from a backup.`, { cause: error, details });
+  }
+  if (state === PG.undefinedTable || state === PG.undefinedFunction || state === PG.undefinedSchema) {
+    return new StoreUnavailable(`${where} does not hold what Tidemark has put there: ${message}. Was the schema dropped? Run the migrations again.`, { cause: error, retryable: true, details });
+  }
+  if (state === PG.privilege) {
+    return new StoreUnavailable(`${where} refuses: ${message}. The roles that Tidemark needs stand in docs/postgres.md.`, { cause: error, details });
+  }
+  return new StoreUnavailable(`${where}: ${message}`, { cause: error, retryable: true, details });
+}
+
+/** Errors of a host with several addresses have no message of their own. */
+function messageOf(error: unknown): string {
+  if (error instanceof AggregateError && error.message === "") return error.errors.map(messageOf).join("; ");
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,166 @@
+/**
+ * The event store on one PostgreSQL database.
+ *
+ * E1 `committed` is answered after the server has answered the commit, which with `synchronous_commit` on (its default) has flushed the log (S3 of the port).
+ * E2 A subscription is woken by appends of this store at once, and by those of others through the listener.
+ * E3 `close` lets the appends under way be answered, each within its bound.
+ */
+import { StoreClosed } from "../../errors.ts";
+import type {
+  Append,
+  AppendOutcome,
+  EventStore,
+  LogPage,
+  ReadLogOptions,
+  ReadStreamOptions,
+  StoreCapabilities,
+  StoreIdentity,
+  StreamSlice,
+} from "../event-store.ts";
+import { at, offsetOf, type Position } from "../position.ts";
+import { refuseClosed, refused, validateBatch } from "../validate-append.ts";
+import { throwIfAborted, validateLogRead, validateStreamRead } from "../validate-read.ts";
+import type { Database } from "./database.ts";
+import type { Listener } from "./listener.ts";
+import { LogPages } from "./log-pages.ts";
+import { LogReader } from "./log-reader.ts";
+import { LogWriter, type PreparedAppend } from "./log-writer.ts";
+import { eventsChannel } from "./migrations.ts";
+import { toTidemarkError } from "./postgres-error.ts";
+import { StreamReader } from "./stream-reader.ts";
+
+const CAPABILITIES: StoreCapabilities = Object.freeze({
+  totalOrder: true,
+  groupsInFlight: 2,
+  maxAppendBytes: 16 * 1024 * 1024,
+  maxAppendsInBatch: 1024,
+  idempotentAny: false,
+  inTransaction: false,
+  durable: true,
+  multiProcess: true,
+});
+
+/** Takes one hold of the database. */
+export function eventsOn(db: Database, schema: string, listener: Listener): EventStore {
+  return new PostgresEvents(db.retain(), schema, listener);
+}
+
+class PostgresEvents implements EventStore {
+  readonly capabilities = CAPABILITIES;
+  readonly #db: Database;
+  readonly #channel: string;
+  readonly #writer: LogWriter;
+  readonly #streams: StreamReader;
+  readonly #log: LogReader;
+  readonly #listener: Listener;
+  readonly #subscriptions = new Set<LogPages>();
+  readonly #writing = new Set<Promise<AppendOutcome[]>>();
+  #unlisten: (() => void) | undefined;
+  #closed = false;
+  #closing: Promise<void> | undefined;
+
+  constructor(db: Database, schema: string, listener: Listener) {
+    this.#db = db;
+    this.#channel = eventsChannel(schema);
+    this.#writer = new LogWriter(db, schema);
+    this.#streams = new StreamReader(db, schema);
+    this.#log = new LogReader(db, schema);
+    this.#listener = listener;
+  }
+
+  async identity(signal?: AbortSignal): Promise<StoreIdentity> {
+    return { id: await this.#read(() => this.#log.identity(signal), signal, "reading the store's identity") };
+  }
+
+  async append(appends: readonly Append[]): Promise<readonly AppendOutcome[]> {
+    if (this.#closed) return refuseClosed(appends);
+    const refusals = validateBatch(appends, CAPABILITIES);
+    const outcomes: (AppendOutcome | undefined)[] = refusals ?? [];
+    const prepared: PreparedAppend[] = [];
+    const places: number[] = [];
+    appends.forEach((append, index) => {
+      if (refusals?.[index] !== undefined) return;
+      try {
+        prepared.push({ ...append, metadata: append.events.map((event) => JSON.stringify(event.metadata)) });
+        places.push(index);
+      } catch (cause) {
+        outcomes[index] = refused("invalid", `stream ${append.stream}: the metadata cannot be written as JSON`, { cause });
+      }
+    });
+    if (prepared.length === 0) return outcomes as AppendOutcome[];
+    const writing = this.#writer.write(prepared);
+    this.#writing.add(writing);
+    const written = await writing;
+    this.#writing.delete(writing);
+    let head = 0;
+    written.forEach((outcome, index) => {
+      outcomes[places[index] ?? 0] = outcome;
+      if (outcome.kind === "committed") head = Math.max(head, offsetOf(outcome.position));
+    });
+    // E2.
+    if (head > 0) for (const pages of this.#subscriptions) pages.wake(head);
+    return outcomes as AppendOutcome[];
+  }
+
+  async readStream(stream: string, options: ReadStreamOptions = {}): Promise<StreamSlice> {
+    const read = validateStreamRead(stream, options);
+    return this.#read(() => this.#streams.read(stream, read, options.signal), options.signal, `reading ${stream}`);
+  }
+
+  readAll(options: ReadLogOptions = {}): AsyncIterable<LogPage> {
+    return { [Symbol.asyncIterator]: () => this.#pages(options, false) };
+  }
+
+  subscribe(options: ReadLogOptions = {}): AsyncIterable<LogPage> {
+    return { [Symbol.asyncIterator]: () => this.#pages(options, true) };
+  }
+
+  async head(signal?: AbortSignal): Promise<Position> {
+    return at(await this.#read(() => this.#log.head(signal), signal, "reading the end of the log"));
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#closed = true;
+    this.#unlisten?.();
+    for (const pages of this.#subscriptions) pages.wake();
+    // E3.
+    await Promise.all(this.#writing);
+    await this.#db.release();
+  }
+
+  async #read<T>(work: () => Promise<T>, signal: AbortSignal | undefined, what: string): Promise<T> {
+    throwIfAborted(signal, what);
+    if (this.#closed) throw new StoreClosed("the store is closed", { details: { database: this.#db.name } });
+    try {
+      return await work();
+    } catch (error) {
+      throwIfAborted(signal, what);
+      throw toTidemarkError(error, this.#db.name);
+    }
+  }
+
+  #pages(options: ReadLogOptions, live: boolean): LogPages {
+    const pages: LogPages = new LogPages({
+      db: this.#db,
+      reader: this.#log,
+      read: validateLogRead(options),
+      live,
+      signal: options.signal,
+      isClosed: () => this.#closed,
+      onEnd: () => this.#subscriptions.delete(pages),
+    });
+    if (live && !this.#closed) {
+      this.#subscriptions.add(pages);
+      this.#unlisten ??= this.#listener.add(this.#channel, (payload) => {
+        const head = payload === undefined ? undefined : Number(payload);
+        for (const each of this.#subscriptions) each.wake(head);
+      });
+    }
+    return pages;
+  }
+}

@@ -1,0 +1,126 @@
+/**
+ * Reads streams. Reads forward share round trips: what is asked for while `MAX_IN_FLIGHT` questions are under way waits, and then goes as one.
+ *
+ * B1 A question is put after its caller has called, never before: the answer holds everything that was acknowledged by then (S4 of the port).
+ * B2 All slices of an answer come from one state of the log, each with the version of its stream in that state.
+ * B3 An answer is bounded in bytes as a whole. A slice that was cut says where to go on; one that did not fit at all is asked for again. The first always fits.
+ * B4 An error is each waiting caller's own; one that gave up leaves the others alone.
+ */
+import { Aborted } from "../../errors.ts";
+import type { StoredEvent, StreamSlice } from "../event-store.ts";
+import type { StreamRead } from "../validate-read.ts";
+import { intArray, textArray } from "./binary-array.ts";
+import { quoted, type Cells, type Database } from "./database.ts";
+import { EVENT_COLUMNS, MAX_ANSWER_BYTES, MAX_ANSWER_EVENTS, storedEvent } from "./stored-event.ts";
+
+const MAX_IN_FLIGHT = 3;
+const MAX_STREAMS = 256;
+const MOST_VERSIONS = 2 ** 31 - 1;
+
+interface Question {
+  readonly stream: string;
+  readonly from: number;
+  readonly limit: number;
+  readonly signal: AbortSignal | undefined;
+  readonly resolve: (slice: StreamSlice) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export class StreamReader {
+  readonly #db: Database;
+  readonly #forward: string;
+  readonly #backward: string;
+  #waiting: Question[] = [];
+  #inFlight = 0;
+  #scheduled = false;
+
+  constructor(db: Database, schema: string) {
+    this.#db = db;
+    const s = quoted(schema);
+    const columns = EVENT_COLUMNS.map((column) => `e.${column}`).join(", ");
+    this.#forward = `SELECT * FROM ${s}.read_streams($1, $2, $3, ${MAX_ANSWER_BYTES})`;
+    this.#backward = `
+      SELECT q.* FROM (
+        SELECT h.head, ${columns}, sum(octet_length(e.data) + octet_length(e.metadata)) OVER (ORDER BY e.version DESC) - octet_length(e.data) - octet_length(e.metadata) AS before
+        FROM (SELECT coalesce(max(version), 0) AS head FROM ${s}.events WHERE stream = $1) h
+        LEFT JOIN LATERAL (SELECT * FROM ${s}.events WHERE stream = $1 AND version <= $2 ORDER BY version DESC LIMIT $3) e ON true
+      ) q
+      WHERE q.version IS NULL OR q.before < ${MAX_ANSWER_BYTES} ORDER BY q.version DESC`;
+  }
+
+  /** Errors: of the database, Aborted. */
+  read(stream: string, { backward, from, limit }: StreamRead, signal?: AbortSignal): Promise<StreamSlice> {
+    const most = Math.min(limit, MAX_ANSWER_EVENTS);
+    if (backward) return this.#readBackward(stream, Math.min(from ?? MOST_VERSIONS, MOST_VERSIONS), most, signal);
+    return new Promise((resolve, reject) => {
+      const abort = (): void => reject(new Aborted(`reading ${stream} was aborted`, { cause: signal?.reason }));
+      signal?.addEventListener("abort", abort, { once: true });
+      const forget = (): void => signal?.removeEventListener("abort", abort);
+      this.#waiting.push({
+        stream,
+        from: Math.min(from ?? 1, MOST_VERSIONS),
+        limit: most,
+        signal,
+        resolve: (slice) => (forget(), resolve(slice)),
+        reject: (error) => (forget(), reject(error as Error)),
+      });
+      this.#schedule();
+    });
+  }
+
+  /** What is asked for in one turn of the loop goes together. */
+  #schedule(): void {
+    if (this.#scheduled || this.#inFlight >= MAX_IN_FLIGHT) return;
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      while (this.#waiting.length > 0 && this.#inFlight < MAX_IN_FLIGHT) void this.#ask(this.#waiting.splice(0, MAX_STREAMS));
+    });
+  }
+
+  /** B1 to B4. Never rejects. */
+  async #ask(batch: readonly Question[]): Promise<void> {
+    const questions = batch.filter(({ signal }) => signal?.aborted !== true);
+    if (questions.length === 0) return;
+    this.#inFlight++;
+    try {
+      const rows = await this.#db.query(this.#forward, [
+        textArray(questions.map(({ stream }) => stream)),
+        intArray(questions.map(({ from }) => from)),
+        intArray(questions.map(({ limit }) => limit)),
+      ]);
+      let row = 0;
+      for (const [index, question] of questions.entries()) {
+        const first = row;
+        while (row < rows.length && Number(rows[row]?.[0]) === index + 1) row++;
+        if (row > first) question.resolve(forwardSlice(question, rows.slice(first, row)));
+        else this.#waiting.push(question);
+      }
+    } catch (error) {
+      for (const question of questions) question.reject(error);
+    } finally {
+      this.#inFlight--;
+      if (this.#waiting.length > 0) this.#schedule();
+    }
+  }
+
+  async #readBackward(stream: string, from: number, most: number, signal: AbortSignal | undefined): Promise<StreamSlice> {
+    const rows = await this.#db.query(this.#backward, [stream, from, most], { signal });
+    const version = Number(rows[0]?.[0] ?? 0);
+    const events = eventsOf(stream, rows, 1);
+    const next = (events.at(-1)?.version ?? Math.min(from, version) + 1) - 1;
+    return { events, version, firstVersion: 1, next: next >= 1 ? next : undefined };
+  }
+}
+
+function forwardSlice({ stream, from }: Question, rows: readonly Cells[]): StreamSlice {
+  const version = Number(rows[0]?.[1]);
+  const events = eventsOf(stream, rows, 2);
+  const next = from + events.length;
+  return { events, version, firstVersion: 1, next: next <= version ? next : undefined };
+}
+
+/** A stream without events in the range has one row whose version is null. */
+function eventsOf(stream: string, rows: readonly Cells[], first: number): StoredEvent[] {
+  return rows[0]?.[first] === null ? [] : rows.map((cells) => storedEvent(stream, cells, first));
+}
