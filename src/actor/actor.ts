@@ -16,15 +16,15 @@
 import { delay } from "../environment.ts";
 import { isTidemarkError } from "../errors.ts";
 import { isDue } from "../snapshot/policy.ts";
-import type { NewEvent, StoredEvent, StreamSlice } from "../store/event-store.ts";
+import type { AppendOutcome, NewEvent, StoredEvent, StreamSlice } from "../store/event-store.ts";
 import type { Position } from "../store/position.ts";
 import { closed, contention, isOneCommandsFault, refusal, rewound, tooNew, type Refused } from "./actor-errors.ts";
 import type { ActorPorts } from "./actor-ports.ts";
-import { appendUntilKnown, type SettledOutcome } from "./append-until-known.ts";
 import { estimateBytes } from "./estimate-bytes.ts";
 import { hydrate } from "./hydrate.ts";
 import type { PendingCommand } from "./pending-command.ts";
 import { Round, type Decision } from "./round.ts";
+import { settleUnknown, type ExactAppend } from "./settle-unknown.ts";
 import type { StreamState } from "./stream-state.ts";
 
 /** Where an actor lives. */
@@ -49,7 +49,10 @@ export class Actor {
   /** A2: decided on top of the round whose append is under way. */
   #ahead: Round | undefined;
   #deciding: Promise<void> | undefined;
-  #sending = false;
+  /** The append that is under way. */
+  #append: ExactAppend | undefined;
+  /** Conflicts in a row. */
+  #lost = 0;
   /** Commands that are to be decided one by one, because a neighbour spoilt their append. */
   #alone = 0;
   #working = false;
@@ -82,16 +85,20 @@ export class Actor {
   accept(command: PendingCommand): boolean {
     const waiting = (this.#mailbox?.length ?? 0) + (this.#ahead?.decisions.length ?? 0);
     if (waiting >= this.#ports.options.mailboxCapacity) return false;
-    (this.#mailbox ??= []).push(command);
+    if (this.#mailbox === undefined) this.#mailbox = [command];
+    else this.#mailbox.push(command);
     return true;
   }
 
   /** Works through the mailbox, or decides ahead while an append is under way. */
   work(): void {
-    if (!this.#working) {
-      this.#working = true;
-      void this.#run();
-    } else if (this.#sending) this.#decideAhead();
+    if (this.#working) {
+      if (this.#append !== undefined) this.#decideAhead();
+      return;
+    }
+    this.#working = true;
+    if (this.#confirmed === undefined) void this.#begin();
+    else this.#goOn(this.#confirmed);
   }
 
   /** Ends commands whose hard bound has passed. */
@@ -109,20 +116,15 @@ export class Actor {
     return [...rounds, ...[...(this.#taken ?? []), ...(this.#mailbox ?? [])].filter((command) => !command.answered)];
   }
 
-  async #run(): Promise<void> {
+  async #begin(): Promise<void> {
     try {
-      if (this.#confirmed === undefined) {
-        this.#confirmed = await hydrate(this.stream, this.#ports);
-        this.#snapshotVersion = this.#confirmed.version;
-        this.#snapshotAt = this.#ports.environment.clock.now();
-      }
-      await this.#drain(this.#confirmed);
-      this.#measure(this.#confirmed);
+      this.#confirmed = await hydrate(this.stream, this.#ports);
     } catch (error) {
-      this.#failed(error);
+      return this.#failed(error);
     }
-    this.#working = false;
-    this.#home.rested(this);
+    this.#snapshotVersion = this.#confirmed.version;
+    this.#snapshotAt = this.#ports.environment.clock.now();
+    this.#goOn(this.#confirmed);
   }
 
   /** A6. */
@@ -136,33 +138,96 @@ export class Actor {
     this.#taken = undefined;
     this.#round = undefined;
     this.#ahead = undefined;
-    this.#sending = false;
+    this.#append = undefined;
+    this.#rest();
   }
 
-  /** Answers everything in the mailbox, and what comes meanwhile (A1). */
-  async #drain(confirmed: StreamState): Promise<void> {
-    let lost = 0;
-    while (this.#mailbox !== undefined || this.#ahead !== undefined) {
-      const round = this.#ahead ?? new Round(this.stream, this.#ports, confirmed, undefined);
-      this.#ahead = undefined;
-      this.#round = round;
-      const taking = this.#decideInto(round);
-      if (taking !== undefined) await taking;
-      this.#answerAtOnce(round, confirmed);
-      if (round.spoilt) this.#decideAnew(round.unanswered);
-      else if (round.events.length === 0) {
-        if (round.unanswered.length > 0) await this.#confirm(round, confirmed);
-      } else {
-        const outcome = await this.#append(round, confirmed);
-        if (outcome.kind === "committed") this.#committed(round, outcome.position, confirmed);
-        else if (outcome.kind === "conflict") {
-          this.#ports.counters.conflicts++;
-          await this.#overtaken(round, confirmed, outcome.missing);
-          await this.#pause(++lost);
-        } else this.#refused(round, outcome);
+  #rest(): void {
+    this.#working = false;
+    this.#home.rested(this);
+  }
+
+  /** A1: goes through the mailbox until it is empty, or until something is under way that calls it again. */
+  #goOn(confirmed: StreamState): void {
+    try {
+      while (this.#mailbox !== undefined || this.#ahead !== undefined) {
+        const round = this.#ahead ?? new Round(this.stream, this.#ports, confirmed, undefined);
+        this.#ahead = undefined;
+        this.#round = round;
+        const deciding = this.#decideInto(round);
+        if (deciding !== undefined) return this.#after(deciding, () => this.#settle(round, confirmed) || this.#goOn(confirmed));
+        if (this.#settle(round, confirmed)) return;
       }
-      this.#round = undefined;
+      this.#measure(confirmed);
+    } catch (error) {
+      return this.#failed(error);
     }
+    this.#rest();
+  }
+
+  #after(work: Promise<void>, next: () => unknown): void {
+    work.then(next).catch((error: unknown) => this.#failed(error));
+  }
+
+  /** True when something is under way that calls `#goOn` at its end. */
+  #settle(round: Round, confirmed: StreamState): boolean {
+    this.#answerAtOnce(round, confirmed);
+    if (round.spoilt) this.#decideAnew(round.unanswered);
+    else if (round.events.length > 0) {
+      this.#send(round, confirmed);
+      return true;
+    } else if (round.unanswered.length > 0) {
+      this.#after(this.#confirm(round, confirmed), () => this.#goOn(confirmed));
+      return true;
+    }
+    this.#round = undefined;
+    return false;
+  }
+
+  /** A2. */
+  #send(round: Round, confirmed: StreamState): void {
+    for (const { command } of round.decisions) command.sent();
+    this.#append = { stream: this.stream, expected: confirmed.version, events: round.events };
+    this.#ports.committer.append(this.#append, this);
+  }
+
+  /** The committer's answer to the append that is under way. */
+  settled(outcome: AppendOutcome): void {
+    const confirmed = this.#confirmed;
+    const round = this.#round;
+    if (confirmed === undefined || round === undefined) return; // given up meanwhile
+    if (outcome.kind === "committed" && this.#deciding === undefined) {
+      try {
+        this.#append = undefined;
+        this.#committed(round, outcome.position, confirmed);
+        this.#round = undefined;
+      } catch (error) {
+        return this.#failed(error);
+      }
+      return this.#goOn(confirmed);
+    }
+    this.#after(this.#settleLater(round, confirmed, outcome), () => this.#goOn(confirmed));
+  }
+
+  /** A4, A5, and whatever else is no plain commit. */
+  async #settleLater(round: Round, confirmed: StreamState, sent: AppendOutcome): Promise<void> {
+    const append = this.#append as ExactAppend;
+    const outcome = sent.kind === "unknown" ? await settleUnknown(append, sent.cause, this.#ports, (cause) => this.#tellUnknown(round, cause)) : sent;
+    this.#append = undefined;
+    if (this.#deciding !== undefined) await this.#deciding;
+    if (outcome.kind === "committed") this.#committed(round, outcome.position, confirmed);
+    else if (outcome.kind === "conflict") {
+      this.#ports.counters.conflicts++;
+      await this.#overtaken(round, confirmed, outcome.missing);
+      await this.#pause(++this.#lost);
+    } else this.#refused(round, outcome);
+    this.#round = undefined;
+  }
+
+  /** Whether somebody still waits for this actor. */
+  #tellUnknown(round: Round, cause: unknown): boolean {
+    for (const { command } of round.decisions) command.outcomeUnknown(cause);
+    return this.#unanswered().length > 0;
   }
 
   /** Decides what waits; a promise only where something asynchronous is needed. */
@@ -227,20 +292,6 @@ export class Actor {
     }
   }
 
-  /** A2, A5. */
-  async #append(round: Round, confirmed: StreamState): Promise<SettledOutcome> {
-    for (const { command } of round.decisions) command.sent();
-    this.#sending = true;
-    const append = { stream: this.stream, expected: confirmed.version, events: round.events };
-    const outcome = await appendUntilKnown(append, this.#ports, (cause) => {
-      for (const { command } of round.decisions) command.outcomeUnknown(cause);
-      return this.#unanswered().length > 0;
-    });
-    this.#sending = false;
-    if (this.#deciding !== undefined) await this.#deciding;
-    return outcome;
-  }
-
   #committed(round: Round, position: Position, confirmed: StreamState): void {
     const { events } = round;
     let { version } = confirmed;
@@ -251,6 +302,7 @@ export class Actor {
     confirmed.position = position;
     confirmed.lastEventId = (events[events.length - 1] as NewEvent).id;
     this.#ahead?.basisCommitted();
+    this.#lost = 0;
     this.#ports.counters.eventsAppended += events.length;
     for (const { command, outcome, count } of round.decisions) {
       if (outcome.kind === "accepted" && count === 0 && outcome.events.length > 0) this.#ports.counters.duplicates++;

@@ -14,10 +14,15 @@ import type { Counters } from "./metrics.ts";
 const MAX_GROUP_EVENTS = 10_000;
 const MAX_GROUP_CHARACTERS = 8 * 1024 * 1024;
 
+/** Who sent an append; called once for each. */
+export interface AppendSender {
+  settled(outcome: AppendOutcome): void;
+}
+
 interface Waiting {
   readonly append: Append;
   readonly characters: number;
-  readonly resolve: (outcome: AppendOutcome) => void;
+  readonly sender: AppendSender;
 }
 
 export class Committer {
@@ -34,18 +39,15 @@ export class Committer {
     this.#counters = counters;
   }
 
-  /** Never rejects. */
-  append(append: Append): Promise<AppendOutcome> {
-    return new Promise((resolve) => {
-      let characters = 0;
-      for (const event of append.events) characters += event.data.length;
-      this.#waiting.push({ append, characters, resolve });
-      if (this.#scheduled || this.#inFlight >= this.#store.capabilities.groupsInFlight) return;
-      this.#scheduled = true;
-      this.#clock.immediate(() => {
-        this.#scheduled = false;
-        this.#send();
-      });
+  append(append: Append, sender: AppendSender): void {
+    let characters = 0;
+    for (const event of append.events) characters += event.data.length;
+    this.#waiting.push({ append, characters, sender });
+    if (this.#scheduled || this.#inFlight >= this.#store.capabilities.groupsInFlight) return;
+    this.#scheduled = true;
+    this.#clock.immediate(() => {
+      this.#scheduled = false;
+      this.#send();
     });
   }
 
@@ -90,7 +92,7 @@ export class Committer {
     }
     this.#inFlight--;
     for (let index = 0; index < group.length; index++) {
-      (group[index] as Waiting).resolve(outcomes[index] ?? { kind: "unknown", cause: cause ?? new Error("the store did not answer this append") }); // G3
+      (group[index] as Waiting).sender.settled(outcomes[index] ?? { kind: "unknown", cause: cause ?? new Error("the store did not answer this append") }); // G3
     }
     this.#send();
   }

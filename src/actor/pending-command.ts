@@ -16,8 +16,11 @@ export type ActorAnswer =
   | { readonly kind: "rejected"; readonly version: number; readonly code: string; readonly details: unknown }
   | { readonly kind: "state"; readonly version: number; readonly state: unknown };
 
-/** Takes an answer; `position` covers everything that it rests on. */
-export type AnswerTaker = (answer: ActorAnswer, position: Position) => void;
+/** Who a command is for: turns its answer into what the caller gets. `position` covers everything that the answer rests on. */
+export interface Asker {
+  readonly stream: string;
+  result(answer: ActorAnswer, position: Position): unknown;
+}
 
 /** What a caller may say beside the input, as far as actors know it. */
 export interface RequestOptions {
@@ -51,7 +54,6 @@ export interface Load {
 
 export class PendingCommand {
   readonly request: CommandRequest;
-  readonly stream: string;
   /** Milliseconds since the epoch: the hard bound. */
   readonly mustEndBy: number;
   /** Decisions so far. */
@@ -61,17 +63,22 @@ export class PendingCommand {
   #answered = false;
   #sent = false;
   #overdue = false;
-  readonly #resolve: AnswerTaker;
+  readonly #asker: Asker;
+  readonly #resolve: (result: unknown) => void;
   readonly #reject: (error: unknown) => void;
   #release: (() => void) | undefined;
   #signal: AbortSignal | undefined;
 
-  constructor(stream: string, request: CommandRequest, mustEndBy: number, resolve: AnswerTaker, reject: (error: unknown) => void) {
-    this.stream = stream;
+  constructor(asker: Asker, request: CommandRequest, mustEndBy: number, resolve: (result: unknown) => void, reject: (error: unknown) => void) {
+    this.#asker = asker;
     this.request = request;
     this.mustEndBy = mustEndBy;
     this.#resolve = resolve;
     this.#reject = reject;
+  }
+
+  get stream(): string {
+    return this.#asker.stream;
   }
 
   /** Arms the caller's own deadline and signal; costs nothing for calls without them. */
@@ -124,7 +131,7 @@ export class PendingCommand {
   }
 
   answer(answer: ActorAnswer, position: Position): void {
-    if (this.#close()) this.#resolve(answer, position);
+    if (this.#close()) this.#resolve(this.#asker.result(answer, position));
   }
 
   fail(error: unknown): void {

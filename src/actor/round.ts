@@ -44,9 +44,13 @@ export interface Basis {
   readonly state: unknown;
 }
 
+const NO_DECISIONS: readonly Decision[] = Object.freeze([]);
+const NO_EVENTS: readonly NewEvent[] = Object.freeze([]);
+
 export class Round {
-  readonly decisions: Decision[] = [];
-  readonly events: NewEvent[] = [];
+  /** Most rounds hold one decision and one event: an array of its own begins with the first. */
+  #decisions: Decision[] | undefined;
+  #events: NewEvent[] | undefined;
   /** D2. */
   full = false;
   readonly #stream: string;
@@ -68,6 +72,14 @@ export class Round {
     this.#state = basis.state;
   }
 
+  get decisions(): readonly Decision[] {
+    return this.#decisions ?? NO_DECISIONS;
+  }
+
+  get events(): readonly NewEvent[] {
+    return this.#events ?? NO_EVENTS;
+  }
+
   /** Of the stream, after all events of the round. */
   get version(): number {
     return this.#from + this.events.length;
@@ -85,7 +97,8 @@ export class Round {
 
   /** Some command whose events are in it was ended meanwhile: they must not be written (C2). */
   get spoilt(): boolean {
-    return this.decisions.some(({ command, count }) => count > 0 && command.answered);
+    for (const { command, count } of this.decisions) if (count > 0 && command.answered) return true;
+    return false;
   }
 
   /** The command with events in this round whose caller chose this id. */
@@ -142,7 +155,8 @@ export class Round {
 
   #note(command: PendingCommand, outcome: Outcome, count: number): true {
     const decision = { command, outcome, first: this.events.length - count, count };
-    this.decisions.push(decision);
+    if (this.#decisions === undefined) this.#decisions = [decision];
+    else this.#decisions.push(decision);
     if (count > 0 && command.request.fingerprint !== undefined) (this.#chosen ??= new Map()).set(command.request.commandId, decision);
     return true;
   }
@@ -175,11 +189,7 @@ export class Round {
     const { version } = this;
     const { behaviour, codec, store } = this.#ports;
     const { maxAppendBytes } = store.capabilities;
-    const fresh: NewEvent[] = [];
-    for (let index = 0; index < said.length; index++) {
-      const { type, data } = said[index] as DomainEvent;
-      fresh.push(newEvent(type, texts === undefined ? toJson(data, type) : texts[index], request, now, this.#ports));
-    }
+    const fresh = said.map(({ type, data }, index) => newEvent(type, texts === undefined ? toJson(data, type) : texts[index], request, now, this.#ports));
     const bound = this.#bound + appendBound(fresh);
     if (bound > maxAppendBytes && appendBytes([...this.events, ...fresh]) > maxAppendBytes) {
       if (this.events.length > 0) {
@@ -198,11 +208,12 @@ export class Round {
     return decoding instanceof Promise ? decoding.then(current) : current(decoding);
   }
 
-  #fold(command: PendingCommand, fresh: readonly NewEvent[], current: readonly DomainEvent[], bound: number): true {
+  #fold(command: PendingCommand, fresh: NewEvent[], current: readonly DomainEvent[], bound: number): true {
     const { version } = this;
     this.#state = this.#ports.behaviour.evolve(this.#state, current, { stream: this.#stream, version: version + 1 });
     this.#bound = bound;
-    for (const event of fresh) this.events.push(event);
+    if (this.#events === undefined) this.#events = fresh;
+    else for (const event of fresh) this.#events.push(event);
     return this.#note(command, { kind: "accepted", version: version + fresh.length, events: current }, fresh.length);
   }
 

@@ -7,7 +7,7 @@ import { isThenable } from "../aggregate/schema.ts";
 import type { ActorPorts } from "../actor/actor-ports.ts";
 import { assertCommandId } from "../actor/command-id.ts";
 import { fingerprint } from "../actor/fingerprint.ts";
-import { PendingCommand, type ActorAnswer, type AnswerTaker, type CommandRequest } from "../actor/pending-command.ts";
+import { PendingCommand, type ActorAnswer, type Asker, type CommandRequest } from "../actor/pending-command.ts";
 import type { Registry } from "../actor/registry.ts";
 import { requirementOf } from "../consistency/freshness.ts";
 import type { TokenCodec } from "../consistency/token-codec.ts";
@@ -17,10 +17,28 @@ import type { Position } from "../store/position.ts";
 import type { CallOptions, CommandMiddleware, StateAnswer, StateOptions, UntypedResult } from "./call.ts";
 
 /** One aggregate instance, as calls know it. */
-export interface Target {
+export class Target implements Asker {
   readonly id: string;
   readonly stream: string;
   readonly ports: ActorPorts;
+  readonly #tokens: TokenCodec;
+  readonly #storeId: string;
+
+  constructor(id: string, stream: string, ports: ActorPorts, { tokens, storeId }: Pick<CallPorts, "tokens" | "storeId">) {
+    this.id = id;
+    this.stream = stream;
+    this.ports = ports;
+    this.#tokens = tokens;
+    this.#storeId = storeId;
+  }
+
+  result(answer: ActorAnswer, position: Position): UntypedResult | StateAnswer<unknown> {
+    const { version } = answer;
+    const token = this.#tokens.encode([{ store: this.#storeId, category: this.ports.behaviour.category, id: this.id, version, position }]);
+    if (answer.kind === "accepted") return { ok: true, version, token, events: answer.events };
+    if (answer.kind === "rejected") return { ok: false, code: answer.code, details: answer.details, decidedAt: { version, token } };
+    return { state: answer.state, version, token };
+  }
 }
 
 export interface CallPorts {
@@ -63,14 +81,12 @@ export class Calls {
   }
 
   state(target: Target, options: StateOptions = NO_OPTIONS): Promise<StateAnswer<unknown>> {
-    return new Promise((resolve, reject) => {
+    try {
       checkOptions(options);
-      this.#send(target, this.#request(target, undefined, undefined, undefined, options), options, (answer, position) => {
-        if (answer.kind !== "state") return;
-        const { state, version } = answer;
-        resolve({ state, version, token: this.#token(target, version, position) });
-      }, reject);
-    });
+      return this.#send(target, this.#request(target, undefined, undefined, undefined, options), options) as Promise<StateAnswer<unknown>>;
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
   }
 
   /** Errors: InvalidArgument, InvalidInput, UnknownCommand; and, as rejections, all others. */
@@ -112,17 +128,17 @@ export class Calls {
     const request = this.#request(target, command, decides, print, options);
     const spent = options.deadlineMs === undefined ? 0 : this.#ports.environment.clock.now() - begun;
     const left = spent > 0 ? { ...options, deadlineMs: Math.max(0, (options.deadlineMs ?? 0) - spent) } : options;
-    return new Promise((resolve, reject) => {
-      this.#send(target, request, left, (answer, position) => resolve(this.#result(target, answer, position)), reject);
-    });
+    return this.#send(target, request, left) as Promise<UntypedResult>;
   }
 
-  #send(target: Target, request: CommandRequest, options: StateOptions, resolve: AnswerTaker, reject: (error: unknown) => void): void {
+  #send(target: Target, request: CommandRequest, options: StateOptions): Promise<unknown> {
     const { environment, registry } = this.#ports;
     const mustEndBy = environment.clock.now() + Math.max(target.ports.options.commandTimeoutMs, options.deadlineMs ?? 0);
-    const command = new PendingCommand(target.stream, request, mustEndBy, resolve, reject);
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    const command = new PendingCommand(target, request, mustEndBy, resolve, reject);
     command.bound(environment.clock, options.deadlineMs, options.signal);
     if (!command.answered) registry.send(command, target.ports);
+    return promise;
   }
 
   #request(target: Target, command: string | undefined, input: unknown, print: string | undefined, options: CallOptions): CommandRequest {
@@ -146,18 +162,6 @@ export class Calls {
       if (entry.store === storeId && entry.category === category && entry.id === target.id) version = Math.max(version, entry.version);
     }
     return version;
-  }
-
-  #result(target: Target, answer: ActorAnswer, position: Position): UntypedResult {
-    const { version } = answer;
-    const token = this.#token(target, version, position);
-    if (answer.kind === "accepted") return { ok: true, version, token, events: answer.events };
-    if (answer.kind === "rejected") return { ok: false, code: answer.code, details: answer.details, decidedAt: { version, token } };
-    throw new InvalidArgument("a command is never answered with a state");
-  }
-
-  #token(target: Target, version: number, position: Position): string {
-    return this.#ports.tokens.encode([{ store: this.#ports.storeId, category: target.ports.behaviour.category, id: target.id, version, position }]);
   }
 }
 

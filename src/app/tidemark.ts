@@ -17,7 +17,7 @@ import { jsonCodec } from "../store/codec.ts";
 import { streamName } from "../store/stream-name.ts";
 import type { App, AppOptions, Handle } from "./app.ts";
 import type { UntypedResult } from "./call.ts";
-import { Calls, type Target } from "./calls.ts";
+import { Calls, Target } from "./calls.ts";
 import { handlesOf } from "./handle.ts";
 import { readHistory, readStateAt, subscribeTo, type LogReadPorts } from "./log-reads.ts";
 import { openStore, openViews } from "./open-store.ts";
@@ -76,7 +76,7 @@ export async function tidemark(options: AppOptions): Promise<App> {
       if (kind === undefined) throw new UnknownCommand(`aggregate ${aggregate.name} is not one of this app: name it in aggregates`, { details: { category: aggregate.name } });
       return kind;
     };
-    const targetOf = (aggregate: AnyAggregate, id: string): Target => ({ id, stream: streamName(aggregate.name, id), ports: kindOf(aggregate).ports });
+    const targetOf = (aggregate: AnyAggregate, id: string): Target => new Target(id, streamName(aggregate.name, id), kindOf(aggregate).ports, { tokens, storeId });
     const assertOpen = (): void => {
       if (isClosed()) throw new AppClosed("the app is closed");
     };

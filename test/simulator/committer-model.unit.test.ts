@@ -87,9 +87,11 @@ describe("the committer", () => {
           if (action.kind === "append") {
             const append = appendOf(given.length, action.size.events, action.size.text);
             given.push(append);
-            void committer.append(append).then((outcome) => {
-              expect(outcomes.has(append.stream)).toBe(false);
-              outcomes.set(append.stream, outcome);
+            committer.append(append, {
+              settled(outcome) {
+                expect(outcomes.has(append.stream)).toBe(false);
+                outcomes.set(append.stream, outcome);
+              },
             });
           } else if (action.kind === "turn") await settle();
           else {

@@ -1,5 +1,5 @@
 /**
- * Sends an append until its outcome is known.
+ * Settles an append whose outcome is unknown.
  *
  * U1 Nothing is guessed: after `unknown` the stream is read. The append's events stand after the expected version, or another's do (then they never will: S1, S5),
  *    or nothing does yet.
@@ -14,7 +14,7 @@ import type { Append, AppendOutcome, NewEvent } from "../store/event-store.ts";
 import { closed, rewound } from "./actor-errors.ts";
 import type { ActorPorts } from "./actor-ports.ts";
 
-export type SettledOutcome = Exclude<AppendOutcome, { kind: "unknown" }>;
+export type SettledOutcome = Extract<AppendOutcome, { kind: "committed" | "conflict" }>;
 
 /** An append as actors make it: on an exact version. */
 export interface ExactAppend extends Append {
@@ -24,19 +24,23 @@ export interface ExactAppend extends Append {
 const FIRST_PAUSE_MS = 20;
 const DOUBLINGS = 6;
 
-/** `whenUnknown` tells those who wait, and says whether somebody still does. Errors: those of the store that no waiting heals, StoreRewound, AppClosed, OutcomeUnknown. */
-export async function appendUntilKnown(append: ExactAppend, ports: ActorPorts, whenUnknown: (cause: unknown) => boolean): Promise<SettledOutcome> {
+/**
+ * `cause`: why it is unknown. `whenUnknown` tells those who wait, and says whether somebody still does.
+ * Errors: those of the store that no waiting heals, StoreRewound, AppClosed, OutcomeUnknown.
+ */
+export async function settleUnknown(append: ExactAppend, cause: unknown, ports: ActorPorts, whenUnknown: (cause: unknown) => boolean): Promise<SettledOutcome> {
   const { committer, counters, environment } = ports;
   const { stream, expected } = append;
+  let doubt = cause;
   for (let tries = 1; ; tries++) {
-    const outcome = await committer.append(append);
-    const inDoubt = outcome.kind === "unknown" || (outcome.kind === "refused" && tries > 1); // U3
-    if (!inDoubt) return outcome;
     counters.unknownOutcomes++;
-    environment.logger.warn({ stream, version: expected, error: outcome.cause }, "the outcome of an append is unknown; the stream is read before anything else is sent");
+    environment.logger.warn({ stream, version: expected, error: doubt }, "the outcome of an append is unknown; the stream is read before anything else is sent");
     if (tries > 1) await pause(tries, ports);
-    const found = await lookFor(append, ports, () => whenUnknown(outcome.cause));
+    const found = await lookFor(append, ports, () => whenUnknown(doubt));
     if (found !== undefined) return found;
+    const outcome = await new Promise<AppendOutcome>((resolve) => committer.append(append, { settled: resolve }));
+    if (outcome.kind === "committed" || outcome.kind === "conflict") return outcome;
+    doubt = outcome.cause; // U3
   }
 }
 
