@@ -88,10 +88,14 @@ export async function onSqlite(shape: Omit<Workload, "inFlight">, { quick, note 
 
 /** Throws when a command fails or is rejected. */
 function depositAll(app: App, work: Workload): Promise<void> {
-  return load(commandsOf(work), work.inFlight, async (index) => {
-    const result = await app.at(Account, idOf(index, work)).deposit(movement(index));
-    if (!result.ok) throw new Error(`a deposit was rejected: ${result.code}`);
-  });
+  return load(
+    commandsOf(work),
+    work.inFlight,
+    (index) => app.at(Account, idOf(index, work)).deposit(movement(index)),
+    (result) => {
+      if (!result.ok) throw new Error(`a deposit was rejected: ${result.code}`);
+    },
+  );
 }
 
 /** What the commands come to, told without any framework. */

@@ -61,11 +61,14 @@ export function rate(count: number, ms: number): number {
   return (count / ms) * 1000;
 }
 
-/** Runs tasks 0 to `count` - 1, at most `inFlight` at a time, each next one as soon as one is done. */
-export async function load(count: number, inFlight: number, task: (index: number) => Promise<void>): Promise<void> {
+/** Runs tasks 0 to `count` - 1, at most `inFlight` at a time, each next one as soon as one is done; `check` is given what each one resolved with. */
+export async function load<T>(count: number, inFlight: number, task: (index: number) => Promise<T>, check?: (result: T) => void): Promise<void> {
   let next = 0;
   const worker = async (): Promise<void> => {
-    while (next < count) await task(next++);
+    while (next < count) {
+      const result = await task(next++);
+      check?.(result);
+    }
   };
   await Promise.all(Array.from({ length: Math.min(inFlight, count) }, worker));
 }
