@@ -2,7 +2,7 @@
  * Time, randomness and logging, injected everywhere: nothing else in src/ reads a clock, sets a timer or draws a number.
  * The simulator replaces all of it by one seeded scheduler.
  */
-import { randomUUID } from "node:crypto";
+import { randomUuid } from "./random-uuid.ts";
 
 /** A pending timer; `cancel` is idempotent. */
 export interface Timer {
@@ -59,7 +59,7 @@ export const systemClock: Clock = {
 };
 
 /** The randomness of this machine. */
-export const systemRandom: Random = { next: Math.random, uuid: randomUUID };
+export const systemRandom: Random = { next: Math.random, uuid: randomUuid };
 
 /** Completes a partial environment with the machine's own. */
 export function environmentOf(given: Partial<Environment> = {}): Environment {

@@ -165,8 +165,8 @@ export class Actor {
     this.#rest();
   }
 
-  #after(work: Promise<void>, next: () => unknown): void {
-    work.then(next).catch((error: unknown) => this.#failed(error));
+  #after(work: Promise<void>, resume: () => unknown): void {
+    work.then(resume).catch((error: unknown) => this.#failed(error));
   }
 
   /** True when something is under way that calls `#goOn` at its end. */
