@@ -11,3 +11,8 @@ export { testApp } from "./test-app.ts";
 export type { TestApp, TestAppOptions } from "./test-app.ts";
 export { viewStoreCases, viewStoreContract } from "./view-store-contract.ts";
 export type { OpenedViews, ViewStoreCase, ViewStoreHarness } from "./view-store-contract.ts";
+export { describeSimulation, minimiseSimulation, simulate, simulationDefaults } from "./simulator/simulate.ts";
+export type { SimulationOptions, SimulationReport } from "./simulator/simulate.ts";
+export type { Violation } from "./simulator/checker.ts";
+export type { Draws } from "./simulator/draws.ts";
+export type { Wish, Workload } from "./simulator/workload.ts";

@@ -8,7 +8,7 @@ import { aggregate, readModel, table } from "../../src/index.ts";
 import type { Backend } from "../../src/store/backend.ts";
 import { memoryBackend } from "../../src/store/memory/index.ts";
 import { sqliteBackend } from "../../src/store/sqlite/index.ts";
-import { describeReport, minimise, simulate } from "../../src/testing/simulator/simulate.ts";
+import { describeSimulation, minimiseSimulation, simulate } from "../../src/testing/simulator/simulate.ts";
 import type { Workload } from "../../src/testing/simulator/workload.ts";
 
 const MINUTES = 60_000;
@@ -36,9 +36,22 @@ describe("a simulation of one's own domain", () => {
   it("finds nothing where the domain keeps the rules", { timeout: MINUTES }, async () => {
     for (const seed of [1, 2, 3]) {
       const report = await simulate({ seed, ...small, workload: votes(() => 1) });
-      expect(report.violations, describeReport(report)).toEqual([]);
+      expect(report.violations, describeSimulation(report)).toEqual([]);
       expect(report.events).toBeGreaterThan(10);
     }
+  });
+
+  it("refuses what cannot be simulated, by name", async () => {
+    const prepared = aggregate("quote", {
+      initial: () => ({ price: 0 }),
+      events: { Priced: (quote, data: { price: number }) => void (quote.price = data.price) },
+      prepare: { price: async (_: { sku: string }) => ({ price: 3 }) },
+      commands: { price: (_, input: { price: number }, { emit }) => emit("Priced", input) },
+    });
+    const workload: Workload = { aggregates: [prepared], readModels: [], wish: () => ({ aggregate: prepared, id: "q", command: "price" }) };
+    await expect(simulate({ seed: 1, workload })).rejects.toMatchObject({ code: "InvalidArgument", message: expect.stringContaining("quote.price") as string });
+    await expect(simulate({ seed: 1, processes: 0 })).rejects.toMatchObject({ code: "InvalidArgument", message: expect.stringContaining("processes") as string });
+    await expect(simulate({ seed: 0.5 })).rejects.toMatchObject({ code: "InvalidArgument", message: expect.stringContaining("seed") as string });
   });
 
   it("finds a decision that rests on more than the state", { timeout: MINUTES }, async () => {
@@ -54,7 +67,7 @@ describe("a simulation on one's own backend", () => {
       const folder = mkdtempSync(join(tmpdir(), "tidemark-simulator-"));
       try {
         const report = await simulate({ seed, backend: (environment) => sqliteBackend({ file: join(folder, "log.db"), synchronous: "normal", environment }) });
-        expect(report.violations, describeReport(report)).toEqual([]);
+        expect(report.violations, describeSimulation(report)).toEqual([]);
         expect(report.events).toBeGreaterThan(50);
       } finally {
         rmSync(folder, { recursive: true, force: true });
@@ -83,10 +96,10 @@ describe("a simulation on one's own backend", () => {
     const options = { seed: 1, ...small, workload: votes(() => 1), backend: forgetful };
     const whole = await simulate(options);
     expect(whole.violations.length).toBeGreaterThan(0);
-    const report = await minimise(options);
+    const report = await minimiseSimulation(options);
     expect(report.violations.map(({ invariant }) => invariant)).toContain(whole.violations[0]?.invariant);
     expect(report.plan.length).toBeLessThan(12);
-    const text = describeReport(report);
+    const text = describeSimulation(report);
     expect(text).toContain("seed 1 violates:");
     for (const line of report.plan) expect(text).toContain(line);
   });

@@ -1,6 +1,6 @@
 import { randomInt } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import { describeReport, minimise, simulate, type SimulationReport } from "../../src/testing/simulator/simulate.ts";
+import { describeSimulation, minimiseSimulation, simulate, type SimulationReport } from "../../src/testing/simulator/simulate.ts";
 import { idleIn } from "../soak/results.ts";
 
 const MINUTES = 60_000;
@@ -10,7 +10,7 @@ async function hold(first: number, count: number): Promise<SimulationReport[]> {
   const reports: SimulationReport[] = [];
   for (let seed = first; seed < first + count; seed++) {
     const report = await simulate({ seed });
-    if (report.violations.length > 0) expect.fail(describeReport(await minimise({ seed })));
+    if (report.violations.length > 0) expect.fail(describeSimulation(await minimiseSimulation({ seed })));
     reports.push(report);
   }
   return reports;

@@ -2,10 +2,12 @@
  * `npm run soak -- --seeds 1000`: runs seeds of the simulator and prints what they came to.
  * `npm run soak -- --mutants`: switches protections off one by one, and prints how many seeds each of them survives.
  * `npm run soak -- --seed 7`: runs one seed again and prints a shorter plan that fails alike, and its history.
+ * `npm run soak -- --processes 4 --minutes 10`: real processes on one SQLite file, killed, stopped and stalled.
  */
-import { parseArgs } from "node:util";
-import { describeReport, minimise } from "../../src/testing/simulator/simulate.ts";
+import { inspect, parseArgs } from "node:util";
+import { describeSimulation, minimiseSimulation } from "../../src/testing/simulator/simulate.ts";
 import { mutants } from "./mutants.ts";
+import { soakProcesses } from "./processes/run.ts";
 import { idleIn, type SeedResult } from "./results.ts";
 import { runSeeds } from "./seeds.ts";
 
@@ -17,6 +19,8 @@ const { values } = parseArgs({
     workers: { type: "string", default: "2" },
     mutants: { type: "boolean", default: false },
     only: { type: "string" },
+    processes: { type: "string" },
+    minutes: { type: "string", default: "10" },
     json: { type: "boolean", default: false },
   },
 });
@@ -28,11 +32,19 @@ const print = (text: string): void => void process.stdout.write(`${text}\n`);
 
 if (values.seed !== undefined) await replay(Number(values.seed));
 else if (values.mutants) await killMutants();
+else if (values.processes !== undefined) await soakRealProcesses(Number(values.processes), Number(values.minutes));
 else await soak(Number(values.from), Number(values.seeds));
 
 async function replay(seed: number): Promise<void> {
-  const report = await minimise({ seed });
-  print(describeReport(report));
+  const report = await minimiseSimulation({ seed });
+  print(describeSimulation(report));
+  process.exitCode = report.violations.length === 0 ? 0 : 1;
+}
+
+async function soakRealProcesses(processes: number, minutes: number): Promise<void> {
+  const seed = Number(values.from);
+  const report = await soakProcesses({ processes, durationMs: minutes * 60_000, seed, attackEveryMs: 400, stallMs: 5000 });
+  print(values.json ? JSON.stringify({ processes, minutes, seed, ...report }) : inspect(report, { depth: 3, breakLength: 120 }));
   process.exitCode = report.violations.length === 0 ? 0 : 1;
 }
 

@@ -3,6 +3,7 @@
  */
 import { behaviourOf } from "../../aggregate/aggregate.ts";
 import { silentLogger, type Environment, type Logger } from "../../environment.ts";
+import { InvalidArgument, UnsupportedByStore } from "../../errors.ts";
 import type { Backend } from "../../store/backend.ts";
 import type { StoredEvent } from "../../store/event-store.ts";
 import { memoryBackend } from "../../store/memory/index.ts";
@@ -26,17 +27,18 @@ export interface SimulationOptions {
   readonly workload?: Workload;
   /** Makes the server's backend; time and randomness come from `environment`. Default: in memory. It has one lane (`totalOrder`). */
   readonly backend?: (environment: Environment) => Backend | Promise<Backend>;
-  /** Default 3. */
   readonly processes?: number;
-  /** Commands in the plan, the repetitions not counted. Default 200. */
+  /** Commands in the plan, repetitions not counted. */
   readonly commands?: number;
-  /** Reads of read models in the plan. Default 80. */
+  /** Reads of read models in the plan. */
   readonly reads?: number;
-  /** Faults in the plan. Default 60. */
+  /** Faults in the plan. */
   readonly faults?: number;
   /** Gets what the processes log. */
   readonly logger?: Logger;
 }
+
+export const simulationDefaults = Object.freeze({ processes: 3, commands: 200, reads: 80, faults: 60 });
 
 export interface SimulationReport {
   readonly seed: number;
@@ -63,7 +65,7 @@ export interface SimulationReport {
 const CALM_MS = 30_000;
 const MAX_STEPS = 300_000;
 
-/** Runs one simulation. Rejects only where the options or the workload make no run possible; what the run finds stands in the report. */
+/** Runs one simulation; what it finds stands in the report. Errors: InvalidArgument, UnsupportedByStore. */
 export async function simulate(options: SimulationOptions): Promise<SimulationReport> {
   return run(options, planned(options));
 }
@@ -72,7 +74,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
  * Looks for a shorter plan that fails as the seed's own does (in the same invariant), and gives the report of the shortest one found: what to read when a seed fails.
  * `tries`: most runs that it takes, default 300. A seed that does not fail gives its report as it is.
  */
-export async function minimise(options: SimulationOptions, tries = 300): Promise<SimulationReport> {
+export async function minimiseSimulation(options: SimulationOptions, tries = 300): Promise<SimulationReport> {
   const plan = planned(options);
   let shortest = await run(options, plan);
   const [first] = shortest.violations;
@@ -91,7 +93,7 @@ export async function minimise(options: SimulationOptions, tries = 300): Promise
 }
 
 /** A report as text: the seed, what was violated, the plan and the history. */
-export function describeReport(report: SimulationReport): string {
+export function describeSimulation(report: SimulationReport): string {
   const { seed, violations, plan, history } = report;
   if (violations.length === 0) return `seed ${seed}: ${report.commands} commands, ${report.faults} faults, ${report.tokenisedReads} tokenised reads, ${report.events} events; nothing was violated`;
   return [
@@ -106,9 +108,20 @@ export function describeReport(report: SimulationReport): string {
   ].join("\n");
 }
 
-/** The plan that a seed stands for. */
-function planned({ seed, workload = ledger, processes = 3, commands = 200, reads = 80, faults = 60 }: SimulationOptions): Step[] {
-  return planOf(drawsOf(seed, "plan"), workload, { processes, commands, reads, faults });
+/** The plan that a seed stands for. Errors: InvalidArgument. */
+function planned({ seed, workload = ledger, ...given }: SimulationOptions): Step[] {
+  const sizes = { ...simulationDefaults, ...given };
+  for (const [name, value, least] of [["seed", seed, Number.MIN_SAFE_INTEGER], ["processes", sizes.processes, 1], ["commands", sizes.commands, 0], ["reads", sizes.reads, 0], ["faults", sizes.faults, 0]] as const) {
+    if (!Number.isSafeInteger(value) || value < least) throw new InvalidArgument(`${name} of a simulation must be a whole number${least < 0 ? "" : ` from ${least}`}`, { details: { option: name } });
+  }
+  for (const aggregate of workload.aggregates) {
+    const { commands, prepare } = behaviourOf(aggregate);
+    const prepared = commands.find((command) => prepare(command) !== undefined);
+    if (prepared !== undefined) {
+      throw new InvalidArgument(`${aggregate.name}.${prepared} has a \`prepare\`: its decisions cannot be repeated by the checker of a simulation`, { details: { category: aggregate.name, command: prepared } });
+    }
+  }
+  return planOf(drawsOf(seed, "plan"), workload, sizes);
 }
 
 /** Runs a plan, whole or shortened, under the schedule of the seed. */
@@ -153,7 +166,7 @@ class Simulation {
     const { backend: make = (): Backend => memoryBackend({ environment }) } = this.#options;
     const backend = await this.#until(Promise.resolve(make(environment)));
     const { totalOrder, groupsInFlight } = backend.events.capabilities;
-    if (!totalOrder) throw new Error("a simulation needs a backend with one lane (totalOrder)");
+    if (!totalOrder) throw new UnsupportedByStore("a simulation needs a backend with one lane", { details: { capability: "totalOrder" } });
     this.#store = new SimulatedStore({
       world,
       draws: drawsOf(this.#options.seed, "store"),
@@ -167,7 +180,7 @@ class Simulation {
       world,
       store: this.#store,
       workload: this.#workload,
-      processes: this.#options.processes ?? 3,
+      processes: this.#options.processes ?? simulationDefaults.processes,
       consumed: this.#history.consumed,
       note: (text) => this.#history.note(world.now, text),
       onError: (where, error) => this.#failed(where, error),
