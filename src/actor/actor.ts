@@ -385,12 +385,12 @@ export class Actor {
     this.bytes = estimateBytes(confirmed.state) + confirmed.window.bytes;
   }
 
-  /** The first retry goes at once, further ones wait: doubled, jittered. */
+  /** The first retry goes at once, further ones wait: doubled, jittered, whole milliseconds as all times are. */
   async #pause(conflicts: number): Promise<void> {
     const { environment, options, ending } = this.#ports;
     if (conflicts < 2) return;
     const most = Math.min(MAX_PAUSE_MS, options.retryPauseMs * 2 ** (conflicts - 2));
-    await delay(environment.clock, most * (0.5 + environment.random.next() / 2), ending);
+    await delay(environment.clock, Math.ceil(most * (0.5 + environment.random.next() / 2)), ending);
   }
 }
 

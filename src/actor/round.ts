@@ -240,8 +240,11 @@ function decideOne(behaviour: Behaviour, request: CommandRequest, command: strin
       version: basis.version,
     });
   } catch (error) {
+    const details = { stream: basis.stream, version: basis.version, command };
+    // The behaviour knows no stream.
+    if (isTidemarkError(error, "DomainCodeFailed")) return new DomainCodeFailed(error.message, { cause: error.cause, details: { ...error.details, ...details } });
     if (error instanceof TidemarkError) return error;
-    return new DomainCodeFailed(`${behaviour.category}.${command} failed`, { cause: error, details: { stream: basis.stream, version: basis.version, command } });
+    return new DomainCodeFailed(`${behaviour.category}.${command} failed`, { cause: error, details });
   }
 }
 

@@ -71,5 +71,5 @@ async function lookFor(append: ExactAppend, ports: ActorPorts, stillWaitedFor: (
 /** U4. */
 function pause(tries: number, { environment, ending }: ActorPorts): Promise<void> {
   const most = FIRST_PAUSE_MS * 2 ** Math.min(tries, DOUBLINGS);
-  return delay(environment.clock, most * (0.5 + environment.random.next() / 2), ending);
+  return delay(environment.clock, Math.ceil(most * (0.5 + environment.random.next() / 2)), ending);
 }
