@@ -12,6 +12,9 @@ import { toTidemarkError } from "./postgres-error.ts";
 /** First half of the keys of all advisory locks of Tidemark; the second says which. */
 export const LOCK_SPACE = 0x54_44_4d;
 
+/** Longest wait for one statement that makes or changes tables: it may rewrite what is large. */
+export const DDL_BOUND_MS = 600_000;
+
 /** SQL of a step, for a schema; `identity` is a new UUID. */
 export type Migration = (schema: string, identity: string) => string;
 
@@ -33,7 +36,7 @@ export async function ensureSchema(db: Database, schema: string, kind: SchemaKin
         details: { database: db.name, schema, found: version, needed: kind.migrations.length },
       });
     }
-    await db.transaction((session) => run(db, schema, session, kind));
+    await db.transaction((session) => run(db, schema, session, kind), { boundMs: DDL_BOUND_MS });
   } catch (error) {
     throw toTidemarkError(error, db.name);
   }
@@ -44,7 +47,7 @@ export async function plannedSql(db: Database, schema: string, kind: SchemaKind)
   try {
     const version = await versionOf(db, schema, kind);
     assertKnown(db, schema, version, kind);
-    return version === kind.migrations.length ? [] : [...preparation(schema), ...steps(db, schema, kind, version)];
+    return version === kind.migrations.length ? [] : [...(await preparation(db, schema)), ...steps(db, schema, kind, version)];
   } catch (error) {
     throw toTidemarkError(error, db.name);
   }
@@ -52,19 +55,21 @@ export async function plannedSql(db: Database, schema: string, kind: SchemaKind)
 
 /** M1. */
 async function run(db: Database, schema: string, session: Session, kind: SchemaKind): Promise<void> {
-  await session.query("SET LOCAL statement_timeout = 0");
+  await session.query("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0");
   await session.query("SELECT pg_advisory_xact_lock($1, hashtext($2))", [LOCK_SPACE, schema]);
   const [encoding] = (await session.query("SHOW server_encoding"))[0] ?? [];
   if (encoding !== "UTF8") throw new InvalidArgument(`the database ${db.name} has the encoding ${encoding}: Tidemark needs UTF8`, { details: { database: db.name } });
   const version = await versionOf(session, schema, kind);
   assertKnown(db, schema, version, kind);
   if (version === kind.migrations.length) return;
-  for (const sql of [...preparation(schema), ...steps(db, schema, kind, version)]) await session.query(sql);
+  for (const sql of [...(await preparation(session, schema)), ...steps(db, schema, kind, version)]) await session.query(sql);
 }
 
-function preparation(schema: string): readonly string[] {
+/** A schema that stands already may belong to a role that can make no other. */
+async function preparation(session: Pick<Session, "query">, schema: string): Promise<readonly string[]> {
   const s = quoted(schema);
-  return [`CREATE SCHEMA IF NOT EXISTS ${s};`, `CREATE TABLE IF NOT EXISTS ${s}.meta (name text PRIMARY KEY, value text NOT NULL);`];
+  const standing = await session.query("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", [schema]);
+  return [...(standing.length === 0 ? [`CREATE SCHEMA ${s};`] : []), `CREATE TABLE IF NOT EXISTS ${s}.meta (name text PRIMARY KEY, value text NOT NULL);`];
 }
 
 function steps(db: Database, schema: string, { migrations, versionName }: SchemaKind, version: number): readonly string[] {
@@ -74,10 +79,13 @@ function steps(db: Database, schema: string, { migrations, versionName }: Schema
   ];
 }
 
-/** 0: there is nothing yet. M2. */
+/**
+ * 0: there is nothing yet. M2. The catalogue is asked by a query of its own: names are otherwise looked up in a cache of the session, which may not have
+ * heard yet of what another one has just made.
+ */
 async function versionOf(session: Pick<Session, "query">, schema: string, { versionName }: SchemaKind): Promise<number> {
-  const exists = await session.query("SELECT to_regclass($1) IS NOT NULL", [`${quoted(schema)}.meta`]);
-  if (exists[0]?.[0] !== "t") return 0;
+  const tables = await session.query("SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = 'meta'", [schema]);
+  if (tables.length === 0) return 0;
   const rows = await session.query(`SELECT value FROM ${quoted(schema)}.meta WHERE name = $1`, [versionName]);
   return Number(rows[0]?.[0] ?? 0);
 }

@@ -12,7 +12,7 @@ import { InvalidArgument } from "../../errors.ts";
 import type { BuildKey, TableDefinition } from "../../readmodel/view-store.ts";
 import { assertField } from "../../readmodel/where.ts";
 import { quoted, type Database, type Session } from "./database.ts";
-import { LOCK_SPACE, type SchemaKind } from "./migrate.ts";
+import { DDL_BOUND_MS, LOCK_SPACE, type SchemaKind } from "./migrate.ts";
 
 export const VIEW_SCHEMA: SchemaKind = { what: "read models", versionName: "views_version", migrations: [tables] };
 
@@ -85,7 +85,7 @@ export interface BuildTable {
 export async function ensureBuild(db: Database, schema: string, key: BuildKey, definition: TableDefinition): Promise<BuildTable> {
   const build = buildTable(schema, key, definition);
   const standing = await standingOf(db, schema, key);
-  if (standing?.definition !== build.definition) await db.transaction((session) => makeBuild(session, schema, key, definition, build));
+  if (standing?.definition !== build.definition) await db.transaction((session) => makeBuild(session, schema, key, definition, build), { boundMs: DDL_BOUND_MS });
   return build;
 }
 
@@ -101,7 +101,7 @@ export async function dropBuild(session: Session, schema: string, key: BuildKey)
 }
 
 async function makeBuild(session: Session, schema: string, key: BuildKey, definition: TableDefinition, build: BuildTable): Promise<void> {
-  await session.query("SET LOCAL statement_timeout = 0");
+  await session.query("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0");
   await lockModel(session, schema, key.model);
   const checkpoints = `${quoted(schema)}.checkpoints`;
   const id = [key.model, key.version, key.build];

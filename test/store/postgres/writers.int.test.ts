@@ -1,0 +1,140 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { postgresStore } from "../../../src/store/postgres/index.ts";
+import type { EventStore } from "../../../src/store/event-store.ts";
+import { killAll, start, type Child } from "./processes.ts";
+import { appendOf, randomFrom, readChecked, until } from "./shared.ts";
+import { available, newSchema, testDatabase, type TestDatabase } from "./support.ts";
+
+const SEED = Number(process.env["TIDEMARK_SEED"] ?? 20_261_125);
+
+/** The ids that a child has heard acknowledged. */
+const acknowledged = ({ lines }: Child): string[] => lines.filter((line) => line !== "ready" && !line.startsWith("conflicts")).flatMap((line) => line.split(" "));
+
+describe.skipIf(!available)("writers on one log in PostgreSQL", () => {
+  let database: TestDatabase;
+  const children: Child[] = [];
+  const stores: EventStore[] = [];
+  beforeAll(async () => void (database = await testDatabase()));
+  afterEach(async () => {
+    await killAll(children);
+    await Promise.all(stores.splice(0).map((store) => store.close()));
+  });
+  afterAll(() => database.drop());
+
+  const child = (...args: readonly string[]): Child => {
+    const started = start("child.ts", ...args);
+    children.push(started);
+    return started;
+  };
+  const open = async (schema: string, poolSize = 4): Promise<EventStore> => {
+    const store = await postgresStore({ connection: database.url, schema, poolSize });
+    stores.push(store);
+    return store;
+  };
+
+  it("make the schema together and agree on its identity", async () => {
+    const schema = newSchema();
+    const opening = Array.from({ length: 4 }, () => child("open", database.url, schema));
+    for (const { exited } of opening) expect(await exited).toBe(0);
+    expect(new Set(opening.map(({ lines }) => lines[0])).size).toBe(1);
+  });
+
+  it.each([2, 4])("race in %i processes: every acknowledged event stands once, versions and positions have no gaps", async (count) => {
+    const schema = newSchema();
+    const rivals = Array.from({ length: count }, (_, index) => child("write", database.url, schema, `w${index}:100`));
+    await until(() => rivals.every(({ lines }) => lines[0] === "ready"), "all being ready");
+    for (const rival of rivals) rival.send("go");
+    for (const { exited } of rivals) expect(await exited).toBe(0);
+    const conflicts = rivals.reduce((sum, { lines }) => sum + Number(lines.at(-1)?.split(" ")[1]), 0);
+    expect(conflicts).toBeGreaterThan(0);
+    const standing = await readChecked(await open(schema));
+    expect([...standing.keys()].toSorted()).toEqual(rivals.flatMap(acknowledged).toSorted());
+  });
+
+  it(`die by kill -9, 20 times at random moments, lose nothing acknowledged and hold up nobody (seed ${SEED})`, { timeout: 60_000 }, async () => {
+    const schema = newSchema();
+    const random = randomFrom(SEED);
+    const survivor = await open(schema);
+    const told: string[] = [];
+    for (let round = 0; round < 10; round++) {
+      const pair = ["a", "b"].map((name) => child("write", database.url, schema, `${name}${round}:0`));
+      await until(() => pair.every(({ lines }) => lines[0] === "ready"), "both being ready");
+      for (const each of pair) {
+        const nth = 2 + Math.floor(random() * 60);
+        each.onLine = () => {
+          if (each.lines.length >= nth) each.process.kill("SIGKILL");
+        };
+        each.send("go");
+      }
+      await Promise.all(pair.map(({ exited }) => exited));
+      told.push(...pair.flatMap(acknowledged));
+      const begun = performance.now();
+      const [outcome] = await survivor.append([appendOf("survivor-1", round, [`s.${round}`])]);
+      expect(outcome).toMatchObject({ kind: "committed", version: round + 1 });
+      expect(performance.now() - begun, "nobody waits for the dead").toBeLessThan(2000);
+    }
+    const standing = await readChecked(survivor);
+    expect(told.length).toBeGreaterThan(200);
+    expect(told.filter((id) => !standing.has(id))).toEqual([]);
+  });
+
+  it("wake a subscription in another process within 10 ms", async () => {
+    const schema = newSchema();
+    const store = await open(schema);
+    const writer = child("wake", database.url, schema);
+    await until(() => writer.lines.length > 0, "the writer being ready");
+    const delays: number[] = [];
+    for await (const page of store.subscribe()) {
+      for (const event of page.events) delays.push(Date.now() - Number(event.data));
+      if (delays.length === 41) break;
+      if (page.caughtUp) writer.send(`e-${delays.length}`);
+    }
+    // The median, so that a pause of the machine in one round does not count.
+    expect(delays.toSorted((a, b) => a - b)[20]).toBeLessThanOrEqual(10);
+  });
+
+  it("in one group all have their own outcome, also when a conflict makes the group go the careful way", async () => {
+    const store = await open(newSchema());
+    const first = [appendOf("order-1", 0, ["a1", "a2"]), appendOf("order-2", "none", ["b1"]), appendOf("order-3", 0, ["c1"])];
+    expect(await store.append(first)).toEqual([
+      { kind: "committed", version: 2, position: { log: 2 } },
+      { kind: "committed", version: 1, position: { log: 3 } },
+      { kind: "committed", version: 1, position: { log: 4 } },
+    ]);
+    const second = await store.append([appendOf("order-1", 2, ["a3"]), appendOf("order-2", 7, ["b8"]), appendOf("order-3", "exists", ["c2", "c3"]), ...first.slice(1, 2), appendOf("order-4", 2 ** 52, ["d"])]);
+    expect(second.map((outcome) => ("version" in outcome ? outcome.version : outcome))).toEqual([3, { kind: "conflict", actual: 1 }, 3, { kind: "refused", code: "duplicate-stream", message: expect.any(String), retryable: true }, { kind: "conflict", actual: 0 }]);
+    expect([...(await readChecked(store)).keys()]).toEqual(["a1", "a2", "b1", "c1", "a3", "c2", "c3"]);
+  });
+
+  it("never leave a hole: an expectation beyond the end is a conflict on the fast way too", async () => {
+    const store = await open(newSchema());
+    await store.append([appendOf("order-1", 0, ["a"])]);
+    expect(await store.append([appendOf("order-1", 5, ["f"]), appendOf("order-2", 0, ["b"])])).toMatchObject([{ kind: "conflict", actual: 1 }, { kind: "committed", version: 1 }]);
+    expect([...(await readChecked(store)).keys()]).toEqual(["a", "b"]);
+  });
+
+  it("on 50 connections are served in turn and lose nothing", async () => {
+    const store = await open(newSchema(), 50);
+    const rounds = Array.from({ length: 50 }, async (_, writer) => {
+      for (let version = 0; version < 8; version++) expect((await store.append([appendOf(`order-${writer}`, version, [`${writer}.${version}`])]))[0]?.kind).toBe("committed");
+    });
+    await Promise.all(rounds);
+    expect((await readChecked(store)).size).toBe(400);
+    const [{ count } = { count: 0 }] = await database.sql<{ count: number }>("SELECT count(*)::int AS count FROM pg_stat_activity WHERE datname = $1 AND application_name = 'tidemark'", database.name);
+    expect(count).toBeGreaterThan(40);
+  });
+
+  it("do not collapse: with four processes there are as many events a second as with one, give or take", { timeout: 30_000 }, async () => {
+    const rate = async (count: number): Promise<number> => {
+      const schema = newSchema();
+      const writers = Array.from({ length: count }, (_, index) => child("write", database.url, schema, `w${index}:${200 / count}`));
+      await until(() => writers.every(({ lines }) => lines[0] === "ready"), "all being ready");
+      const begun = performance.now();
+      for (const writer of writers) writer.send("go");
+      await Promise.all(writers.map(({ exited }) => exited));
+      return (await readChecked(await open(schema))).size / (performance.now() - begun);
+    };
+    const alone = await rate(1);
+    expect(await rate(4)).toBeGreaterThan(alone / 4);
+  });
+});
