@@ -12,7 +12,8 @@ export interface Proxy {
   delayMs: number;
   /** Called with what is sent to the server; true cuts the connection as soon as it was handed on. */
   cutAfter: ((bytes: Buffer) => boolean) | undefined;
-  readonly connections: number;
+  /** Connections so far. */
+  accepted: number;
   /** Resets all connections. */
   reset(): void;
   close(): Promise<void>;
@@ -22,16 +23,18 @@ export async function proxyTo(target: string): Promise<Proxy> {
   const upstream = new URL(target);
   const sockets = new Set<Socket>();
   const server = createServer((client) => {
+    proxy.accepted++;
     const remote = connect(Number(upstream.port === "" ? 5432 : upstream.port), upstream.hostname);
+    let turn: Promise<unknown> = Promise.resolve();
     for (const socket of [client, remote]) {
       sockets.add(socket);
       socket.on("error", () => undefined);
       socket.on("close", () => {
         sockets.delete(socket);
-        if (!proxy.swallow) (socket === client ? remote : client).destroy();
+        // What is on its way still arrives, also when the sender has left.
+        if (!proxy.swallow) void turn.then(() => (socket === client ? remote : client).destroy());
       });
     }
-    let turn: Promise<unknown> = Promise.resolve();
     client.on("data", (bytes) => {
       if (proxy.swallow) return;
       const cut = proxy.cutAfter?.(bytes) === true;
@@ -56,9 +59,7 @@ export async function proxyTo(target: string): Promise<Proxy> {
     swallow: false,
     delayMs: 0,
     cutAfter: undefined,
-    get connections() {
-      return sockets.size / 2;
-    },
+    accepted: 0,
     reset() {
       for (const socket of sockets) socket.resetAndDestroy();
     },
