@@ -1,0 +1,79 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { EventStore } from "../../../src/store/event-store.ts";
+import { postgresStore } from "../../../src/store/postgres/index.ts";
+import { ownServer, type OwnServer } from "./own-server.ts";
+import { appendOf, readChecked, until } from "./shared.ts";
+
+describe("a PostgreSQL server that goes down while it is written to", () => {
+  let server: OwnServer;
+  let store: EventStore;
+  beforeAll(async () => {
+    server = await ownServer();
+    await server.start();
+    store = await postgresStore({ connection: server.url });
+  }, 60_000);
+  afterAll(async () => {
+    await store.close();
+    await server.dispose();
+  });
+
+  /** Writes to several streams until it is told to stop; an append that is not certain is sent again with the same ids until it is. */
+  function write(streams: readonly string[]): { readonly acknowledged: string[]; stop(): Promise<void> } {
+    const acknowledged: string[] = [];
+    let writing = true;
+    const writers = streams.map(async (stream) => {
+      let { version } = await store.readStream(stream);
+      while (writing) {
+        const id = `${stream}.${version}`;
+        const [outcome] = await store.append([appendOf(stream, version, [id])]);
+        if (outcome?.kind === "committed") {
+          acknowledged.push(id);
+          version = outcome.version;
+        } else expect(["unknown", "refused"]).toContain(outcome?.kind);
+      }
+    });
+    return {
+      acknowledged,
+      async stop() {
+        writing = false;
+        await Promise.all(writers);
+      },
+    };
+  }
+
+  it.each([
+    ["restarted", () => server.stop()],
+    ["killed by kill -9", () => server.kill()],
+  ])("and is %s loses nothing acknowledged; subscriptions go on, gapless and in order", { timeout: 60_000 }, async (_, goDown) => {
+    const before = (await readChecked(store)).size;
+    const abort = new AbortController();
+    const seen: number[] = [];
+    const following = (async () => {
+      for await (const page of store.subscribe({ after: before === 0 ? {} : { log: before }, signal: abort.signal })) for (const event of page.events) seen.push(event.position["log"] ?? 0);
+    })().catch((error: unknown) => error);
+    for (let round = 1; round <= 2; round++) {
+      const writers = write(["order-1", "order-2", "order-3", "cart-1"]);
+      await until(() => writers.acknowledged.length > 40 * round, "some writes");
+      await goDown();
+      await until(
+        () =>
+          server.start().then(
+            () => true,
+            () => false,
+          ),
+        "the server being up again",
+        20_000,
+      );
+      const soFar = writers.acknowledged.length;
+      await until(() => writers.acknowledged.length > soFar + 40, "writes going on", 20_000);
+      await writers.stop();
+      const standing = await readChecked(store);
+      expect(writers.acknowledged.filter((id) => !standing.has(id))).toEqual([]);
+    }
+    const { size } = await readChecked(store);
+    await until(() => seen.length === size - before, "the subscription having everything");
+    abort.abort();
+    expect(await following).toMatchObject({ code: "Aborted" });
+    expect(seen).toEqual(seen.map((_position, index) => before + index + 1));
+  });
+});
