@@ -89,6 +89,7 @@ export const mutants: readonly Mutant[] = [
   { name: "only idle actors passivate", file: registry, find: "if (actor !== keep && actor.idle) this.#passivate(actor);", replace: "if (actor !== keep) this.#passivate(actor);" },
   { name: "expected version of the caller", file: round, find: "if (expected !== undefined && expected !== version)", replace: "if (expected !== undefined && expected > version)" },
   { name: "a deadline waits for what is under way", file: "src/actor/pending-command.ts", find: "if (this.#sent || this.#answered) return;", replace: "if (this.#answered) return;" },
+  { name: "hard bound of a call", file: registry, find: "for (const actor of this.#busy) actor.expire(now);", replace: "" },
   { name: "what was ended is never written", file: actor, find: "if (round.spoilt) this.#decideAnew(round.unanswered);", replace: "if (false) this.#decideAnew(round.unanswered);" },
   { name: "each append has its own outcome", file: "src/actor/committer.ts", find: "outcomes[index] ??", replace: "outcomes[0] ??" },
   { name: "drain on close", file: registry, find: "let drained = this.#busy.size === 0;", replace: "let drained = true;" },

@@ -54,6 +54,8 @@ export interface Evidence {
   readonly reference: Reference;
   readonly strangers: readonly Stranger[];
   readonly viewCommits: readonly ViewCommit[];
+  /** No call takes longer, in milliseconds; calls of processes that stall or whose clocks jump excepted. */
+  readonly callBoundMs: number;
 }
 
 /** All violations, at most `MAX_VIOLATIONS` of them. */
@@ -138,6 +140,8 @@ class Checker {
     const says = (): string => `${describeCall(call)} → ${describeAnswer(answer)}`;
     if (answer === undefined) return this.#violated("I6", `never answered: ${describeCall(call)}`);
     if (call.calm && (answer.kind === "lost" || (answer.kind === "error" && !OVERLOAD.has(answer.code)))) this.#violated("I6", `failed although nothing went wrong: ${says()}`);
+    const took = (call.answeredAt ?? call.calledAt) - call.calledAt;
+    if (call.undisturbed === true && answer.kind !== "lost" && took > this.#evidence.callBoundMs) this.#violated("I6", `answered after ${Math.round(took)} ms, the bound is ${this.#evidence.callBoundMs}: ${says()}`);
     const run = this.#runs.get(call.id);
     switch (answer.kind) {
       case "lost":

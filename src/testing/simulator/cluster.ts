@@ -5,14 +5,33 @@ import type { ActorOptions } from "../../actor/actor-options.ts";
 import type { App } from "../../app/app.ts";
 import { tidemark } from "../../app/tidemark.ts";
 import type { RunnerOptions } from "../../readmodel/runner.ts";
+import type { Draws } from "./draws.ts";
 import type { Consumed } from "./history.ts";
 import type { SimulatedStore } from "./simulated-store.ts";
 import type { Host, World } from "./world.ts";
 import type { Workload } from "./workload.ts";
 
-/** Bounds so small that everything happens often. */
-export const smallActors: Partial<ActorOptions> = Object.freeze({ mailboxCapacity: 6, maxActors: 5, idleTimeoutMs: 160, attempts: 6, retryPauseMs: 4, commandTimeoutMs: 2500 });
-export const smallProjections: Partial<RunnerOptions> = Object.freeze({ pageSize: 3, attempts: 3, firstPauseMs: 4, maxPauseMs: 60, idleSaveMs: 25, stopTimeoutMs: 500 });
+/** Bounds of the apps of one simulation. */
+export interface Bounds {
+  readonly actors: Pick<ActorOptions, "mailboxCapacity" | "maxActors" | "idleTimeoutMs" | "attempts" | "retryPauseMs" | "commandTimeoutMs">;
+  readonly projections: Pick<RunnerOptions, "pageSize" | "attempts" | "firstPauseMs" | "maxPauseMs" | "idleSaveMs" | "stopTimeoutMs">;
+}
+
+/** So small that everything happens often, and other ones in each simulation. */
+export function boundsOf(draws: Draws): Bounds {
+  return {
+    actors: {
+      mailboxCapacity: draws.int(3, 10),
+      maxActors: draws.int(3, 9),
+      idleTimeoutMs: draws.int(40, 400),
+      attempts: draws.int(3, 8),
+      retryPauseMs: draws.int(1, 8),
+      commandTimeoutMs: draws.int(300, 2500),
+    },
+    projections: { pageSize: draws.int(1, 8), attempts: 3, firstPauseMs: draws.int(2, 8), maxPauseMs: draws.int(20, 100), idleSaveMs: draws.int(0, 50), stopTimeoutMs: 500 },
+  };
+}
+
 export const CLOSE_TIMEOUT_MS = 3000;
 
 /** A process that is up. */
@@ -35,6 +54,7 @@ export interface ClusterOptions {
   readonly store: SimulatedStore;
   readonly workload: Workload;
   readonly processes: number;
+  readonly bounds: Bounds;
   /** What the consumer of each process has seen; kept over restarts. */
   readonly consumed: Consumed[];
   readonly note: (text: string) => void;
@@ -64,11 +84,11 @@ export class Cluster {
     return this.#places.flatMap((_, index) => this.at(index, true) ?? []);
   }
 
-  /** The process of this index, or the next one that is up; undefined when none is. */
+  /** The process of this index, or the next one that is up and at work; undefined when none is. */
   at(index: number, exactly = false): Running | undefined {
     for (let step = 0; step < (exactly ? 1 : this.#places.length); step++) {
       const place = this.#places[(index + step) % this.#places.length] as Place;
-      if (place.app !== undefined && place.host !== undefined) return { index: place.index, host: place.host, app: place.app };
+      if (place.app !== undefined && place.host?.stalled === false) return { index: place.index, host: place.host, app: place.app };
     }
     return undefined;
   }
@@ -126,8 +146,7 @@ export class Cluster {
       store: store.connect(host),
       aggregates: workload.aggregates,
       readModels: workload.readModels,
-      actors: smallActors,
-      projections: smallProjections,
+      ...this.#options.bounds,
       closeTimeoutMs: CLOSE_TIMEOUT_MS,
       environment: host.environment,
     }).then(

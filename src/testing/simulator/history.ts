@@ -33,6 +33,8 @@ export interface CallRecord {
   readonly versionAtCall: number;
   answeredAt?: number;
   versionAtAnswer?: number;
+  /** Its process neither stalled nor had its clock jump meanwhile. */
+  undisturbed?: boolean;
   answer?: CallAnswer;
 }
 

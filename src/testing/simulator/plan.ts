@@ -94,9 +94,15 @@ export function planOf(draws: Draws, workload: Workload, sizes: PlanSizes): Step
       else steps.push({ at: time(), kind: "history", process: process(), wish: workload.wish(draws) });
     }
   }
+  // Not all faults in every run: those that are left go deeper, and do not hide each other (swarm testing).
+  const some = <T>(kinds: readonly T[]): T[] => {
+    const chosen = kinds.filter(() => draws.chance(0.65));
+    return chosen.length > 0 ? chosen : [draws.pick(kinds)];
+  };
+  const [timed, armed] = [some(timedFaults), some(armedFaults)];
   for (let index = 0; index < sizes.faults; index++) {
     // The timed ones are the heavier: a third of all.
-    const fault = draws.chance(0.35) ? draws.pick(timedFaults) : draws.pick(armedFaults);
+    const fault = draws.chance(0.35) ? draws.pick(timed) : draws.pick(armed);
     steps.push({ at: draws.next() * clock, kind: "fault", fault, process: process(), ms: draws.next(), times: draws.int(1, 2), wish: workload.wish(draws) });
   }
   return steps.sort((a, b) => a.at - b.at);

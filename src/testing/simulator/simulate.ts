@@ -8,7 +8,7 @@ import type { Backend } from "../../store/backend.ts";
 import type { StoredEvent } from "../../store/event-store.ts";
 import { memoryBackend } from "../../store/memory/index.ts";
 import { check, type Invariant, type Stranger, type Violation } from "./checker.ts";
-import { CLOSE_TIMEOUT_MS, Cluster } from "./cluster.ts";
+import { boundsOf, CLOSE_TIMEOUT_MS, Cluster, type Bounds } from "./cluster.ts";
 import { drawsOf, type Draws } from "./draws.ts";
 import { Coverage, Faults, type ArmedFault } from "./faults.ts";
 import { History } from "./history.ts";
@@ -38,7 +38,7 @@ export interface SimulationOptions {
   readonly logger?: Logger;
 }
 
-export const simulationDefaults = Object.freeze({ processes: 3, commands: 200, reads: 80, faults: 60 });
+export const simulationDefaults = Object.freeze({ processes: 3, commands: 200, reads: 90, faults: 60 });
 
 export interface SimulationReport {
   readonly seed: number;
@@ -140,6 +140,7 @@ class Simulation {
   readonly #coverage = new Coverage();
   readonly #faults = new Faults(this.#coverage);
   readonly #draws: Draws;
+  readonly #bounds: Bounds;
   readonly #world: World;
   readonly #history: History;
   readonly #strangers: Stranger[] = [];
@@ -152,6 +153,7 @@ class Simulation {
     this.#plan = plan;
     this.#workload = options.workload ?? ledger;
     this.#draws = drawsOf(options.seed, "run");
+    this.#bounds = boundsOf(drawsOf(options.seed, "bounds"));
     this.#world = new World({
       draws: drawsOf(options.seed, "schedule"),
       logger: options.logger ?? silentLogger,
@@ -181,6 +183,7 @@ class Simulation {
       store: this.#store,
       workload: this.#workload,
       processes: this.#options.processes ?? simulationDefaults.processes,
+      bounds: this.#bounds,
       consumed: this.#history.consumed,
       note: (text) => this.#history.note(world.now, text),
       onError: (where, error) => this.#failed(where, error),
@@ -347,7 +350,7 @@ class Simulation {
     const log = await this.#until(wholeLog(store.backend));
     const reference = new Reference(this.#workload, log);
     if (this.#violations.length === 0 || !this.#violations.every(({ invariant }) => invariant === "run")) {
-      const found = await check({ workload: this.#workload, history: this.#history, reference, strangers: this.#strangers, viewCommits: store.viewCommits });
+      const found = await check({ workload: this.#workload, history: this.#history, reference, strangers: this.#strangers, viewCommits: store.viewCommits, callBoundMs: this.#callBoundMs() });
       this.#violations.push(...found);
     }
     await this.#until(store.backend.close());
@@ -365,6 +368,12 @@ class Simulation {
       plan: this.#plan.map(describeStep),
       history: this.#history.lines,
     };
+  }
+
+  /** The hard bound of a call, the interval of the sweep that ends it, and a turn. */
+  #callBoundMs(): number {
+    const { commandTimeoutMs, idleTimeoutMs } = this.#bounds.actors;
+    return commandTimeoutMs + Math.ceil(Math.min(commandTimeoutMs, idleTimeoutMs) / 4) + 20;
   }
 
   /** Runs on until the condition holds; I6 where it does not within its bound. */

@@ -277,7 +277,9 @@ export class Users {
   async #answered(call: CallRecord, running: Running, ask: () => Promise<CallAnswer>): Promise<void> {
     const { world, store, history, coverage } = this.#options;
     await new Promise<void>((resolve) => {
+      const { disturbances } = running.host;
       const note = (answer: CallAnswer): void => {
+        call.undisturbed = disturbances === running.host.disturbances;
         call.answer = answer;
         call.answeredAt = world.now;
         call.versionAtAnswer = store.versions.get(call.stream) ?? 0;

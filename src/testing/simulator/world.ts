@@ -27,6 +27,10 @@ export interface Host {
   readonly name: string;
   readonly environment: Environment;
   readonly alive: boolean;
+  /** Does nothing at the moment: nobody on it can ask for anything. */
+  readonly stalled: boolean;
+  /** Stalls and jumps so far: while it stands still, times that the host has measured can be relied on. */
+  readonly disturbances: number;
   /** Messages, timers and immediates that still wait here. */
   readonly waiting: number;
   /** A message that arrives after `delayMs`. */
@@ -142,6 +146,7 @@ class SimulatedHost implements Host {
   #alive = true;
   #stalledUntil = 0;
   #skew = 0;
+  #disturbances = 0;
 
   constructor(name: string, now: () => number, seed: number, logger: Logger) {
     this.name = name;
@@ -167,6 +172,14 @@ class SimulatedHost implements Host {
     return this.#alive;
   }
 
+  get stalled(): boolean {
+    return this.#stalledUntil > this.#now();
+  }
+
+  get disturbances(): number {
+    return this.#disturbances;
+  }
+
   get waiting(): number {
     return this.#timers.size + this.#immediates.length + this.#messages.length;
   }
@@ -185,14 +198,17 @@ class SimulatedHost implements Host {
   }
 
   stall(forMs: number): void {
+    this.#disturbances++;
     this.#stalledUntil = Math.max(this.#stalledUntil, this.#now() + forMs);
   }
 
   wake(): void {
+    if (this.stalled) this.#disturbances++;
     this.#stalledUntil = 0;
   }
 
   jump(byMs: number): void {
+    this.#disturbances++;
     this.#skew += byMs;
   }
 
