@@ -7,7 +7,7 @@ import { connect } from "node:net";
 import { delimiter, join } from "node:path";
 import { inject } from "vitest";
 
-export const componentNames = ["browser", "postgres", "kafka"] as const;
+export const componentNames = ["browser", "postgres", "pgbouncer", "kafka"] as const;
 
 export type ComponentName = (typeof componentNames)[number];
 
@@ -34,7 +34,7 @@ export function component(name: ComponentName): Component {
 
 /** Looks for all components. */
 export async function findComponents(variables: Variables): Promise<Components> {
-  return { browser: browser(variables), postgres: await postgres(variables), kafka: kafka(variables) };
+  return { browser: browser(variables), postgres: await postgres(variables), pgbouncer: pgbouncer(variables), kafka: kafka(variables) };
 }
 
 /** One line for each component that is missing. Throws when one of them is required. */
@@ -64,6 +64,12 @@ async function postgres(variables: Variables): Promise<Component> {
   return (await listens(hostname, Number(port === "" ? "5432" : port)))
     ? { available: true, reason: url }
     : { available: false, reason: `no PostgreSQL at ${place} (start one, or set DATABASE_URL)` };
+}
+
+function pgbouncer(variables: Variables): Component {
+  // Debian puts it where only an administrator's PATH leads.
+  const path = given(variables, "PGBOUNCER") ?? "/usr/sbin/pgbouncer";
+  return existsSync(path) ? { available: true, reason: path } : { available: false, reason: `no PgBouncer at ${path} (set PGBOUNCER, or install the package pgbouncer)` };
 }
 
 function kafka(variables: Variables): Component {

@@ -3,7 +3,7 @@ import { createServer, type AddressInfo } from "node:net";
 import { describe, expect, it } from "vitest";
 import { component, componentNames, findComponents, missingComponents } from "./components.ts";
 
-const nothing = { CHROMIUM: "/nowhere/chromium", DATABASE_URL: "postgres://127.0.0.1:1/x", PATH: "/nowhere" };
+const nothing = { CHROMIUM: "/nowhere/chromium", DATABASE_URL: "postgres://127.0.0.1:1/x", PGBOUNCER: "/nowhere/pgbouncer", PATH: "/nowhere" };
 
 describe("components of the machine", () => {
   it("that are missing say what would bring them", async () => {
@@ -11,6 +11,7 @@ describe("components of the machine", () => {
     expect(missingComponents(found, nothing)).toEqual([
       "tests that need browser are skipped: no Chromium at /nowhere/chromium (set CHROMIUM, or install the package chromium)",
       "tests that need postgres are skipped: no PostgreSQL at 127.0.0.1:1 (start one, or set DATABASE_URL)",
+      "tests that need pgbouncer are skipped: no PgBouncer at /nowhere/pgbouncer (set PGBOUNCER, or install the package pgbouncer)",
       "tests that need kafka are skipped: no Kafka: set KAFKA_BROKERS, or install java and mvn to have a broker started",
     ]);
   });
@@ -22,18 +23,19 @@ describe("components of the machine", () => {
 
   it("that nobody knows cannot be required", async () => {
     const found = await findComponents(nothing);
-    expect(() => missingComponents(found, { TIDEMARK_REQUIRE: "chromium" })).toThrow('TIDEMARK_REQUIRE names "chromium"; known: browser, postgres, kafka');
+    expect(() => missingComponents(found, { TIDEMARK_REQUIRE: "chromium" })).toThrow('TIDEMARK_REQUIRE names "chromium"; known: browser, postgres, pgbouncer, kafka');
   });
 
   it("that are there say where, and are not reported", async () => {
     const server = createServer().listen(0, "127.0.0.1");
     await once(server, "listening");
     const url = `postgres://127.0.0.1:${(server.address() as AddressInfo).port}/x`;
-    const found = await findComponents({ CHROMIUM: process.execPath, DATABASE_URL: url, KAFKA_BROKERS: "localhost:9092" });
+    const found = await findComponents({ CHROMIUM: process.execPath, DATABASE_URL: url, PGBOUNCER: process.execPath, KAFKA_BROKERS: "localhost:9092" });
     server.close();
     expect(found).toEqual({
       browser: { available: true, reason: process.execPath },
       postgres: { available: true, reason: url },
+      pgbouncer: { available: true, reason: process.execPath },
       kafka: { available: true, reason: "localhost:9092" },
     });
     expect(missingComponents(found, { TIDEMARK_REQUIRE: componentNames.join(",") })).toEqual([]);

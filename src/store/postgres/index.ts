@@ -22,7 +22,7 @@ export interface PostgresOptions {
   readonly connection?: string | ClientConfig;
   /** A pool of the caller's own; it is not closed here. */
   readonly pool?: Pool;
-  /** How the one connection that listens for notifications is made; default: as the others. Behind a pooler give the server's own address, or false to look every 90 ms. */
+  /** How the one connection that listens for notifications is made; default: as the others. Behind a pooler give the server's own address; without one, or with false, the log is looked at every 90 ms. */
   readonly listener?: string | ClientConfig | false;
   /** Most connections beside the one that listens, where no pool is given. */
   readonly poolSize?: number;
@@ -120,7 +120,7 @@ function linkOf(options: PostgresOptions): { readonly db: Database; readonly lis
   if (!Number.isSafeInteger(poolSize) || poolSize < 1) throw new InvalidArgument("poolSize must be an integer from 1", { details: { option: "poolSize" } });
   const environment = environmentOf(options.environment);
   const config = connection === undefined ? (pool?.options as ClientConfig) : configOf(connection);
-  const listening = listener === false ? undefined : listener === undefined ? config : configOf(listener);
+  const listening = listener === undefined ? (pgbouncer ? undefined : config) : listener === false ? undefined : configOf(listener);
   const db = new Database({ connection: config, pool, poolSize, pgbouncer, environment });
   return { db: db.retain(), listener: new Listener(listening, environment) };
 }

@@ -84,6 +84,9 @@ export function toTidemarkError(error: unknown, where: string): Error {
   if (state === PG.privilege) {
     return new StoreUnavailable(`${where} refuses: ${message}. The roles that Tidemark needs stand in docs/postgres.md.`, { cause: error, details });
   }
+  if (message.includes("startup parameter")) {
+    return new StoreUnavailable(`${where}: ${message}. Where a pooler stands between, say so: pgbouncer: true, or ?pgbouncer=true in the URL.`, { cause: error, details });
+  }
   return new StoreUnavailable(`${where}: ${message}`, { cause: error, retryable: true, details });
 }
 
