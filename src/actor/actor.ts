@@ -118,12 +118,15 @@ export class Actor {
 
   async #begin(): Promise<void> {
     try {
-      this.#confirmed = await hydrate(this.stream, this.#ports);
+      const { state, snapshot } = await hydrate(this.stream, this.#ports);
+      this.#snapshotVersion = snapshot?.version ?? 0;
+      // A stream that was replayed has waited for its snapshot long enough; a new one begins to.
+      this.#snapshotAt = snapshot?.takenAt ?? (state.version === 0 ? this.#ports.environment.clock.now() : 0);
+      this.#considerSnapshot(state);
+      this.#confirmed = state;
     } catch (error) {
       return this.#failed(error);
     }
-    this.#snapshotVersion = this.#confirmed.version;
-    this.#snapshotAt = this.#ports.environment.clock.now();
     this.#goOn(this.#confirmed);
   }
 
@@ -177,7 +180,10 @@ export class Actor {
       this.#send(round, confirmed);
       return true;
     } else if (round.unanswered.length > 0) {
-      this.#after(this.#confirm(round, confirmed), () => this.#goOn(confirmed));
+      this.#after(this.#confirm(round, confirmed), () => {
+        this.#round = undefined;
+        this.#goOn(confirmed);
+      });
       return true;
     }
     this.#round = undefined;

@@ -19,21 +19,27 @@ import { StreamState } from "./stream-state.ts";
 const PAGE = 1000;
 const TURN_MS = 10;
 
+export interface Hydrated {
+  readonly state: StreamState;
+  /** The snapshot that it began with. */
+  readonly snapshot: StoredSnapshot | undefined;
+}
+
 /** Errors: those of the store, UnknownEventType, EventUnreadable, StoreCorrupt. */
-export async function hydrate(stream: string, ports: ActorPorts): Promise<StreamState> {
+export async function hydrate(stream: string, ports: ActorPorts): Promise<Hydrated> {
   ports.counters.hydrations++;
   const snapshot = ports.snapshotter === undefined ? undefined : await loadSnapshot(stream, ports, ports.snapshotter);
   if (snapshot !== undefined) {
     const begun = restore(snapshot, ports);
     if (begun !== undefined && (await replay(stream, begun, snapshot, ports))) {
       ports.counters.snapshotsUsed++;
-      return begun;
+      return { state: begun, snapshot };
     }
     ports.counters.snapshotsIgnored++;
   }
   const fresh = new StreamState(ports.behaviour.initial(), ports.options.commandWindow);
   await replay(stream, fresh, undefined, ports);
-  return fresh;
+  return { state: fresh, snapshot: undefined };
 }
 
 async function loadSnapshot(stream: string, ports: ActorPorts, snapshotter: Snapshotter): Promise<StoredSnapshot | undefined> {
