@@ -30,7 +30,7 @@ export async function hydrate(stream: string, ports: ActorPorts): Promise<Hydrat
   ports.counters.hydrations++;
   const snapshot = ports.snapshotter === undefined ? undefined : await loadSnapshot(stream, ports, ports.snapshotter);
   if (snapshot !== undefined) {
-    const begun = restore(snapshot, ports);
+    const begun = restore(stream, snapshot, ports);
     if (begun !== undefined && (await replay(stream, begun, snapshot, ports))) {
       ports.counters.snapshotsUsed++;
       return { state: begun, snapshot };
@@ -53,12 +53,13 @@ async function loadSnapshot(stream: string, ports: ActorPorts, snapshotter: Snap
 }
 
 /** H1, as far as the snapshot alone can tell. */
-function restore(snapshot: StoredSnapshot, ports: ActorPorts): StreamState | undefined {
-  const { stream, version } = snapshot;
+function restore(stream: string, snapshot: StoredSnapshot, ports: ActorPorts): StreamState | undefined {
+  const { version } = snapshot;
   const ignore = (why: string): undefined => {
     ports.environment.logger.warn({ stream, version, why }, "a snapshot is ignored; the stream is replayed");
     return undefined;
   };
+  if (snapshot.stream !== stream) return ignore(`it is one of ${snapshot.stream}`);
   const wanted = ports.behaviour.snapshot?.schemaVersion ?? 1;
   if (snapshot.schemaVersion !== wanted) return ignore(`its state has schema version ${snapshot.schemaVersion}, this code knows ${wanted}`);
   if (snapshot.checksum !== checksumOf(snapshot)) return ignore("its checksum is wrong");
