@@ -261,14 +261,14 @@ describe("W2 I3 window and state", () => {
           counters,
           ending: new AbortController().signal,
         });
-        const replayed = await hydrate("account-a", ports(undefined));
+        const { state: replayed } = await hydrate("account-a", ports(undefined));
         const live = taken.get(replayed.version);
         expect(live?.window).toBe(replayed.window.toJSON());
         expect(live?.state).toBe(JSON.stringify(replayed.state));
         expect(live?.eventId).toBe(replayed.lastEventId);
         expect(live?.position).toEqual(replayed.position);
         for (const snapshot of taken.values()) {
-          const restored = await hydrate("account-a", ports(new Snapshotter({ ...snapshots, load: async () => snapshot }, environment, counters)));
+          const { state: restored } = await hydrate("account-a", ports(new Snapshotter({ ...snapshots, load: async () => snapshot }, environment, counters)));
           expect(restored.window.toJSON()).toBe(replayed.window.toJSON());
           expect({ ...restored, window: undefined }).toEqual({ ...replayed, window: undefined });
         }
