@@ -128,7 +128,7 @@ function parse(url: string): { scheme: Scheme; parsed: StoreUrl } {
 /** The URL's own parameters as options; the rest of it goes to `pg` as it is. */
 function postgresOptions({ scheme, target, parameters }: StoreUrl): PostgresBackendOptions {
   if (!target.startsWith("//")) throw new InvalidArgument(`a ${scheme}: URL names a server: ${scheme}://user@host:5432/database`);
-  const handedOn = new URLSearchParams(PG_PARAMETERS.flatMap((name) => (parameters.has(name) ? [[name, parameters.get(name) as string]] : [])));
+  const handedOn = new URLSearchParams(PG_PARAMETERS.flatMap((name): [string, string][] => (parameters.has(name) ? [[name, parameters.get(name) as string]] : [])));
   const flag = (name: string): boolean | undefined => {
     const value = parameters.get(name);
     if (value !== undefined && value !== "true" && value !== "false") throw new InvalidArgument(`the parameter ${name} of a ${scheme}: URL is true or false`, { details: { [name]: value } });

@@ -8,7 +8,8 @@
  */
 import type { SQLInputValue, StatementSync } from "node:sqlite";
 import { StoreCorrupt, StoreRewound } from "../../errors.ts";
-import type { EventMetadata, LogPage, StoredEvent, StreamSlice } from "../event-store.ts";
+import type { LogPage, StoredEvent, StreamSlice } from "../event-store.ts";
+import { metadataOf } from "../metadata-text.ts";
 import { at, offsetOf, type Position } from "../position.ts";
 import type { StreamRead } from "../validate-read.ts";
 import type { SqliteFile } from "./sqlite-file.ts";
@@ -146,7 +147,7 @@ class Rows {
         id: columns[2],
         type: columns[3],
         data: columns[6],
-        metadata: JSON.parse(columns[5]) as EventMetadata,
+        metadata: metadataOf(columns[5]),
         recordedAt: columns[4],
         stream: stream ?? columns[7],
         version: columns[1],

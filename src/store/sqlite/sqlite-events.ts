@@ -18,6 +18,7 @@ import type {
   StoreIdentity,
   StreamSlice,
 } from "../event-store.ts";
+import { metadataText } from "../metadata-text.ts";
 import { at, type Position } from "../position.ts";
 import { refuseClosed, refused, validateBatch, type Refusal } from "../validate-append.ts";
 import { throwIfAborted, validateLogRead, validateStreamRead } from "../validate-read.ts";
@@ -74,7 +75,7 @@ class SqliteEvents implements EventStore {
       if (refusals?.[index] !== undefined) return;
       try {
         // Before the lock is taken: nothing of the caller's can throw in the middle of a transaction.
-        prepared.push({ ...append, metadata: append.events.map((event) => JSON.stringify(event.metadata)) });
+        prepared.push({ ...append, metadata: append.events.map((event) => metadataText(event.metadata)) });
         places.push(index);
       } catch (cause) {
         outcomes[index] = refused("invalid", `stream ${append.stream}: the metadata cannot be written as JSON`, { cause });
