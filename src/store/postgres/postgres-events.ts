@@ -17,6 +17,7 @@ import type {
   StoreIdentity,
   StreamSlice,
 } from "../event-store.ts";
+import { metadataText } from "../metadata-text.ts";
 import { at, offsetOf, type Position } from "../position.ts";
 import { refuseClosed, refused, validateBatch } from "../validate-append.ts";
 import { throwIfAborted, validateLogRead, validateStreamRead } from "../validate-read.ts";
@@ -81,7 +82,7 @@ class PostgresEvents implements EventStore {
     appends.forEach((append, index) => {
       if (refusals?.[index] !== undefined) return;
       try {
-        prepared.push({ ...append, metadata: append.events.map((event) => JSON.stringify(event.metadata)) });
+        prepared.push({ ...append, metadata: append.events.map((event) => metadataText(event.metadata)) });
         places.push(index);
       } catch (cause) {
         outcomes[index] = refused("invalid", `stream ${append.stream}: the metadata cannot be written as JSON`, { cause });

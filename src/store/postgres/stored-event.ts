@@ -1,5 +1,6 @@
 /** Rows of the log as events. */
-import type { EventMetadata, StoredEvent } from "../event-store.ts";
+import type { StoredEvent } from "../event-store.ts";
+import { metadataOf } from "../metadata-text.ts";
 import { at } from "../position.ts";
 import type { Cell } from "./database.ts";
 
@@ -17,7 +18,7 @@ export function storedEvent(stream: string, cells: readonly Cell[], first: numbe
     id: cells[first + 2] as string,
     type: cells[first + 3] as string,
     data: cells[first + 6] as string,
-    metadata: JSON.parse(cells[first + 5] as string) as EventMetadata,
+    metadata: metadataOf(cells[first + 5] as string),
     recordedAt: Number(cells[first + 4]),
     stream,
     version: Number(cells[first]),
