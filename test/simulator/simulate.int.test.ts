@@ -1,6 +1,7 @@
 import { randomInt } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import { describeSimulation, minimiseSimulation, simulate, type SimulationReport } from "../../src/testing/simulator/simulate.ts";
+import { describeSimulation, minimiseSimulation, simulate } from "../../src/testing/simulator/simulate.ts";
+import type { SimulationReport } from "../../src/testing/simulator/simulation-options.ts";
 import { idleIn } from "../soak/results.ts";
 
 const MINUTES = 60_000;

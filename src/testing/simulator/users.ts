@@ -144,7 +144,8 @@ export class Users {
 
   read(step: Of<"read">): void {
     const running = this.#options.cluster.at(step.process);
-    if (running === undefined || this.#options.workload.readModels.length === 0) return;
+    if (this.#options.workload.readModels.length === 0) return;
+    if (running === undefined) return this.#later(20, () => this.read(step));
     void this.readModel(running, step.model, this.#sessions[step.session] as Session, { timeoutMs: step.timeoutMs, serve: step.serve, asked: step.wish && streamOf(step.wish) });
   }
 
@@ -205,17 +206,11 @@ export class Users {
   }
 
   #send(wish: Wish, plan: CallPlan, commandId: string | undefined, session: number, process: number, calls: number): void {
-    const { world, cluster, draws } = this.#options;
+    const { cluster, draws } = this.#options;
     const running = cluster.at(process);
     const told = this.#sessions[session] as Session;
     const stream = streamOf(wish);
-    const repeat = (): void => {
-      this.#repeating++;
-      world.post(5 + draws.next() * 120, () => {
-        this.#repeating--;
-        this.#send(wish, plan, commandId, session, process + 1, calls - 1);
-      });
-    };
+    const repeat = (): void => this.#later(5 + draws.next() * 120, () => this.#send(wish, plan, commandId, session, process + 1, calls - 1));
     if (running === undefined) return repeat();
     const seen = told.streams.get(stream) ?? 0;
     const options: CallOptions = {
@@ -230,6 +225,14 @@ export class Users {
     void this.#call(running, wish, options, plan.tokenised ? seen : 0, told).then((answer) => {
       const repeats = commandId !== undefined && calls > 1 && (answer.kind === "lost" || (answer.kind === "error" && answer.details["retryable"] === true));
       if (repeats) repeat();
+    });
+  }
+
+  #later(afterMs: number, again: () => void): void {
+    this.#repeating++;
+    this.#options.world.post(afterMs, () => {
+      this.#repeating--;
+      again();
     });
   }
 
