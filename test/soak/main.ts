@@ -1,5 +1,5 @@
 /**
- * `npm run soak -- --seeds 1000`: runs seeds of the simulator and prints what they came to.
+ * `npm run soak -- --seeds 1000`: runs seeds of the simulator and prints what they came to; of the first that fails a shorter plan, and its history.
  * `npm run soak -- --mutants`: switches protections off one by one, and prints how many seeds each of them survives.
  * `npm run soak -- --seed 7`: runs one seed again and prints a shorter plan that fails alike, and its history.
  * `npm run soak -- --processes 4 --minutes 10`: real processes on one SQLite file, killed, stopped and stalled.
@@ -72,7 +72,12 @@ async function soak(first: number, count: number): Promise<void> {
     print(`${results.length} seeds in ${((performance.now() - begun) / 1000).toFixed(0)} s: ${totals.commands} commands, ${totals.faults} faults, ${totals.tokenisedReads} tokenised reads, ${totals.events} events`);
     print(`each seed at least: ${totals.least.commands} commands, ${totals.least.faults} faults, ${totals.least.tokenisedReads} tokenised reads`);
     const failing = [...new Set(violations.map(({ seed }) => seed))];
-    print(failing.length === 0 ? "no invariant was violated" : `${failing.length} seeds violate an invariant: ${failing.slice(0, 20).join(", ")}; run one again with --seed ${failing[0]}`);
+    const [one] = failing;
+    if (one === undefined) print("no invariant was violated");
+    else {
+      print(`${failing.length} seeds violate an invariant: ${failing.slice(0, 20).join(", ")}; run one of them again with --seed\n`);
+      print(describeSimulation(await minimiseSimulation({ seed: one })));
+    }
   }
   if (violations.length > 0 || idle.length > 0) process.exitCode = 1;
 }

@@ -24,6 +24,8 @@ export const armedFaults = [
   "damaged-snapshot",
   /** The snapshot of another stream comes back. */
   "mixed-up-snapshot",
+  /** A sound snapshot of another past of the stream comes back, as after the log alone was restored. */
+  "foreign-snapshot",
 ] as const;
 
 /** These happen at their time. */

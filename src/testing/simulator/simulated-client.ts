@@ -3,6 +3,7 @@
  */
 import { Aborted, StoreClosed, StoreUnavailable } from "../../errors.ts";
 import type { BuildKey, OpenView, TableReader, ViewStore } from "../../readmodel/view-store.ts";
+import { checksumOf } from "../../snapshot/checksum.ts";
 import type { SnapshotStore, StoredSnapshot } from "../../snapshot/snapshot-store.ts";
 import type { Backend } from "../../store/backend.ts";
 import type { Append, AppendOutcome, EventStore, LogPage, ReadLogOptions } from "../../store/event-store.ts";
@@ -243,8 +244,9 @@ export class SimulatedClient {
           const snapshot = await this.#ask(`loading the snapshot of ${stream}`, () => inner.load(stream), { signal, fails });
           if (snapshot !== undefined && faults.take("damaged-snapshot")) return damaged(snapshot);
           const { lastSnapshot } = this.#store;
-          if (lastSnapshot !== undefined && lastSnapshot.stream !== stream && faults.take("mixed-up-snapshot")) return lastSnapshot;
-          return snapshot;
+          if (lastSnapshot === undefined || lastSnapshot.stream === stream) return snapshot;
+          if (faults.take("mixed-up-snapshot")) return lastSnapshot;
+          return faults.take("foreign-snapshot") ? relabelled(lastSnapshot, stream) : snapshot;
         } finally {
           this.#loading.delete(stream);
         }
@@ -306,6 +308,10 @@ export class SimulatedClient {
 function withoutSignal(options: ReadLogOptions): ReadLogOptions {
   const { signal, ...rest } = options;
   return signal === undefined ? options : rest;
+}
+
+function relabelled(snapshot: StoredSnapshot, stream: string): StoredSnapshot {
+  return { ...snapshot, stream, checksum: checksumOf({ ...snapshot, stream }) };
 }
 
 /** The same snapshot with another digit in its state, or another character where it holds none. */
