@@ -5,6 +5,7 @@ import { hydrate } from "../../src/actor/hydrate.ts";
 import { actorOptions } from "../../src/actor/actor-options.ts";
 import { Committer } from "../../src/actor/committer.ts";
 import { newCounters } from "../../src/actor/metrics.ts";
+import type { StreamState } from "../../src/actor/stream-state.ts";
 import { aggregate, behaviourOf } from "../../src/aggregate/aggregate.ts";
 import { Snapshotter } from "../../src/snapshot/snapshotter.ts";
 import type { SnapshotStore, StoredSnapshot } from "../../src/snapshot/snapshot-store.ts";
@@ -212,6 +213,8 @@ const step = fc.oneof(
 );
 const window_ = fc.record({ capacity: fc.integer({ min: 1, max: 6 }), windowMs: fc.integer({ min: 50, max: 800 }) });
 
+const partsOf = ({ version, state, position, lastEventId }: StreamState) => ({ version, state, position, lastEventId });
+
 describe("W2 I3 window and state", () => {
   it("are identical live, after every snapshot, after passivation, and replayed from nothing, for drawn histories", async () => {
     const Snapping = accountWith({ everyEvents: 1 });
@@ -270,7 +273,7 @@ describe("W2 I3 window and state", () => {
         for (const snapshot of taken.values()) {
           const { state: restored } = await hydrate("account-a", ports(new Snapshotter({ ...snapshots, load: async () => snapshot }, environment, counters)));
           expect(restored.window.toJSON()).toBe(replayed.window.toJSON());
-          expect({ ...restored, window: undefined }).toEqual({ ...replayed, window: undefined });
+          expect(partsOf(restored)).toEqual(partsOf(replayed));
         }
         expect(counters).toMatchObject({ snapshotsUsed: taken.size, snapshotsIgnored: 0 });
       }),

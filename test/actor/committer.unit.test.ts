@@ -77,7 +77,7 @@ describe("group commit", () => {
     await stranger(store.other, "account-b", 7);
     store.appendScripts.push(async (appends, send) => {
       const busy: AppendOutcome = { kind: "refused", code: "busy", message: "busy", retryable: true };
-      const outcomes = await Promise.all(appends.map((append) => (append.stream === "account-c" ? [busy] : send([append]))));
+      const outcomes = await Promise.all(appends.map(async (append) => (append.stream === "account-c" ? [busy] : send([append]))));
       return outcomes.flat();
     });
     const [a, b, c] = await run(Promise.allSettled(["a", "b", "c"].map((id) => app.at(Account, id).deposit({ amount: 2 }))));

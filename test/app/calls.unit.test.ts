@@ -24,7 +24,7 @@ const Exchange = aggregate("exchange", {
     buy: async (input: { amount: number }, { signal, metadata }) => ({ amount: input.amount, rate: (await rates(signal, metadata)).rate }),
   },
   commands: {
-    buy: (_, input, { emit, metadata }) => emit("Exchanged", { amount: input.amount, rate: input.rate, by: String(metadata["by"] ?? "nobody") }),
+    buy: (_, input, { emit, metadata }) => emit("Exchanged", { amount: input.amount, rate: input.rate, by: typeof metadata["by"] === "string" ? metadata["by"] : "nobody" }),
     order: (_, input, { emit }) => emit("Exchanged", { amount: input.quantity, rate: 1, by: input.sku }),
     refuse: (_, _input, { reject }) => reject("no"),
   },
