@@ -11,6 +11,7 @@ const NODE_FLAGS = ["--expose-gc", "--max-old-space-size=6144"];
 const BENCHMARKS: Readonly<Record<string, () => Promise<Benchmark>>> = {
   actors: async () => (await import("./actors.ts")).actors,
   hydrate: async () => (await import("./hydrate.ts")).hydrate,
+  postgres: async () => (await import("./postgres.ts")).postgres,
   projection: async () => (await import("./projection.ts")).projection,
   load: async () => (await import("./load.ts")).loadBenchmark,
   resident: async () => (await import("./resident.ts")).resident,

@@ -85,7 +85,7 @@ function pageQuery(s: string, where: string): string {
     SELECT NULL AS stream, NULL::int AS version, coalesce(max(position), 0) AS position, NULL AS id, NULL AS type, NULL::bigint AS recorded_at, NULL AS metadata, NULL AS data FROM ${s}.events
     UNION ALL (
       SELECT stream, ${columns} FROM (
-        SELECT p.*, sum(octet_length(p.data) + octet_length(p.metadata)) OVER (ORDER BY p.position) - octet_length(p.data) - octet_length(p.metadata) AS before
+        SELECT p.*, sum(octet_length(p.data) + octet_length(p.metadata)) OVER (ORDER BY p.position ROWS UNBOUNDED PRECEDING) - octet_length(p.data) - octet_length(p.metadata) AS before
         FROM (SELECT * FROM ${s}.events e WHERE ${where} ORDER BY e.position LIMIT $2) p
       ) q
       WHERE before < ${MAX_ANSWER_BYTES} ORDER BY position

@@ -137,7 +137,7 @@ BEGIN
   RETURN QUERY
     SELECT q.o, q.head, q.version, q.position, q.id, q.type, q.recorded_at, q.metadata, q.data
     FROM (
-      SELECT r.o, h.head, e.*, sum(octet_length(e.data) + octet_length(e.metadata)) OVER (ORDER BY r.o, e.version) - octet_length(e.data) - octet_length(e.metadata) AS before
+      SELECT r.o, h.head, e.*, sum(octet_length(e.data) + octet_length(e.metadata)) OVER (ORDER BY r.o, e.version ROWS UNBOUNDED PRECEDING) - octet_length(e.data) - octet_length(e.metadata) AS before
       FROM unnest(streams, firsts, mosts) WITH ORDINALITY r(stream, first, most, o)
       CROSS JOIN LATERAL (SELECT coalesce((SELECT x.version FROM ${s}.events x WHERE x.stream = r.stream ORDER BY x.version DESC LIMIT 1), 0) AS head) h
       LEFT JOIN LATERAL (

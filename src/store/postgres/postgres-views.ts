@@ -5,10 +5,11 @@
  *    writer builds on, and only then writes rows: whoever comes second waits, finds another revision and writes nothing (V1, V2 of the port).
  *    The revision is the fence: a process that was paused while another one went on can write nothing when it wakes.
  * Q2 The same statement tells the channel; who listens reads the checkpoint, which stands by then (V3).
- * Q3 Text of the caller runs in a transaction that cannot write, through a cursor, so that it is a query and its answer is bounded.
+ * Q3 `get` answers from the rows that this process knows as of the newest revision that it knows (row-cache.ts), otherwise from the table, as all else does.
+ * Q4 Text of the caller runs in a transaction that cannot write, through a cursor, so that it is a query and its answer is bounded.
  */
 import { InvalidArgument, isTidemarkError, ReadModelStopped, StoreClosed } from "../../errors.ts";
-import type { BuildKey, OpenView, Row, SavedCheckpoint, TableReader, ViewStore } from "../../readmodel/view-store.ts";
+import type { BuildKey, OpenView, Row, SavedCheckpoint, TableChanges, TableReader, ViewStore } from "../../readmodel/view-store.ts";
 import { scalarOf, type Scalar } from "../../readmodel/where.ts";
 import { toJson } from "../codec.ts";
 import type { Position } from "../position.ts";
@@ -16,6 +17,7 @@ import { doubleArray, textArray } from "./binary-array.ts";
 import { quoted, type Cells, type Database } from "./database.ts";
 import type { Listener } from "./listener.ts";
 import { PG, sqlState, toTidemarkError } from "./postgres-error.ts";
+import { RowCache } from "./row-cache.ts";
 import { keyText, storable } from "./view-key.ts";
 import { countQuery, findQuery, type Query } from "./view-query.ts";
 import { dropBuild, ensureBuild, viewsChannel, type BuildTable } from "./view-schema.ts";
@@ -25,6 +27,7 @@ const MAX_SQL_ROWS = 100_000;
 const OF_BUILD = "model = $1 AND version = $2 AND build = $3";
 /** What the statement of a commit has before its rows. */
 const MOVE_VALUES = 11;
+const NO_ROWS: ReadonlyMap<string, string | null> = new Map();
 
 /** Takes one hold of the database. */
 export function viewsOn(db: Database, schema: string, listener: Listener): ViewStore {
@@ -38,6 +41,13 @@ interface Watched {
   told: number;
 }
 
+/** The net effect of a page, ready to be written. */
+interface Writing {
+  /** Each key with its row's JSON, or null where it is deleted. */
+  readonly rows: ReadonlyMap<string, string | null>;
+  readonly values: readonly Buffer[];
+}
+
 class PostgresViews implements ViewStore {
   readonly #db: Database;
   readonly #schema: string;
@@ -45,6 +55,7 @@ class PostgresViews implements ViewStore {
   readonly #channel: string;
   readonly #listener: Listener;
   readonly #watched = new Map<string, Watched>();
+  readonly #caches = new Map<string, RowCache>();
   #unlisten: (() => void) | undefined;
   #closed = false;
 
@@ -62,6 +73,7 @@ class PostgresViews implements ViewStore {
   }
 
   async open(key: BuildKey, table: Parameters<ViewStore["open"]>[1]): Promise<OpenView> {
+    this.#listen();
     const build = await this.#run(() => ensureBuild(this.#db, this.#schema, key, table));
     return this.#view({ model: key.model, version: key.version, build: key.build }, build);
   }
@@ -76,7 +88,7 @@ class PostgresViews implements ViewStore {
       ),
     );
     if (activated.length === 0) throw gone(key);
-    this.#tellAll();
+    this.#buildsChanged();
   }
 
   async drop(key: BuildKey): Promise<void> {
@@ -86,7 +98,7 @@ class PostgresViews implements ViewStore {
         await session.query("SELECT pg_notify($1, '*')", [this.#channel]);
       }),
     );
-    this.#tellAll();
+    this.#buildsChanged();
   }
 
   async close(): Promise<void> {
@@ -94,6 +106,7 @@ class PostgresViews implements ViewStore {
     this.#closed = true;
     this.#unlisten?.();
     this.#watched.clear();
+    this.#caches.clear();
     await this.#db.release();
   }
 
@@ -103,26 +116,40 @@ class PostgresViews implements ViewStore {
     const name = nameOf(key);
     const move = moveStatement(this.#checkpoints);
     const write = writeStatement(move, build);
+    const cache = this.#caches.get(name) ?? new RowCache();
+    this.#caches.set(name, cache);
     const tell = `SELECT pg_notify('${this.#channel}', revision || $11) FROM moved`;
     return {
-      reader: this.#reader(key, build),
+      reader: this.#reader(key, build, cache),
       checkpoint: async () => {
         const [row] = await this.#run(() => db.query(`SELECT revision, store, position, last, events, recorded_at FROM ${this.#checkpoints} WHERE ${OF_BUILD}`, id));
-        if (row === undefined) throw gone(key);
-        return toCheckpoint(row);
+        if (row === undefined) {
+          cache.forget();
+          throw gone(key);
+        }
+        const checkpoint = toCheckpoint(row);
+        cache.seen(checkpoint.revision);
+        return checkpoint;
       },
       commit: async (changes, next, onRevision) => {
         const last = next.last === undefined ? null : JSON.stringify(next.last);
         const moving = [...id, onRevision, build.definition, next.store, JSON.stringify(next.position), last, next.events, next.recordedAt ?? null, ` ${name}`];
-        const rows = rowValues(changes, build, key);
+        const writing = changes.size === 0 ? undefined : writingOf(changes, build, key);
+        cache.committing(onRevision);
         try {
           // Q1, Q2.
-          const moved = await this.#run(() => (rows === undefined ? db.query(`${move} ${tell}`, moving) : db.query(`${write} ${tell}`, [...moving, ...rows])));
-          if (moved.length === 0) return "lost";
+          const moved = await this.#run(() => (writing === undefined ? db.query(`${move} ${tell}`, moving) : db.query(`${write} ${tell}`, [...moving, ...writing.values])));
+          if (moved.length === 0) {
+            cache.forget();
+            return "lost";
+          }
         } catch (error) {
+          // Whether it stands, only the next checkpoint tells.
+          cache.forget();
           if (sqlState((error as Error).cause) === PG.undefinedTable) return "lost";
           throw error;
         }
+        cache.committed(writing?.rows ?? NO_ROWS, onRevision + 1);
         this.#tell(name, onRevision + 1);
         return "committed";
       },
@@ -130,12 +157,19 @@ class PostgresViews implements ViewStore {
     };
   }
 
-  #reader(key: BuildKey, build: BuildTable): TableReader {
+  #reader(key: BuildKey, build: BuildTable, cache: RowCache): TableReader {
     const read = ({ text, values }: Query): Promise<readonly Cells[]> => this.#run(() => this.#db.query(text, values), key);
     const get = `SELECT ${build.row} FROM ${build.table} WHERE ${build.key} = $1`;
     return {
       get: async (rowKey) => {
-        const [row] = await read({ text: get, values: [keyText(rowKey)] });
+        if (this.#closed) throw closed(this.#db);
+        const text = keyText(rowKey);
+        // Q3.
+        const known = cache.get(text);
+        if (known !== undefined) return known === null ? undefined : (JSON.parse(known) as Row);
+        const asOf = cache.revision;
+        const [row] = await read({ text: get, values: [text] });
+        cache.learn(text, row?.[0] ?? null, asOf);
         return row && toRow(row);
       },
       find: async (where, options) => (await read(findQuery(build, where, options))).map(toRow),
@@ -144,7 +178,7 @@ class PostgresViews implements ViewStore {
     };
   }
 
-  /** Q3. */
+  /** Q4. */
   async #sql(text: string, parameters: readonly unknown[]): Promise<readonly Row[]> {
     try {
       return await this.#db.transaction(
@@ -165,13 +199,21 @@ class PostgresViews implements ViewStore {
     }
   }
 
-  #watch(name: string, listener: () => void): () => void {
-    if (this.#closed) return () => undefined;
+  /** From the first build on: caches hear of the commits of others. */
+  #listen(): void {
+    if (this.#closed) return;
     this.#unlisten ??= this.#listener.add(this.#channel, (payload) => {
       const [, revision, told] = /^(\d+) (.+)$/.exec(payload ?? "") ?? [];
-      if (told === undefined) this.#tellAll();
-      else this.#tell(told, Number(revision));
+      if (told !== undefined) {
+        this.#caches.get(told)?.seen(Number(revision));
+        this.#tell(told, Number(revision));
+      } else if (payload === undefined) this.#tellAll();
+      else this.#buildsChanged();
     });
+  }
+
+  #watch(name: string, listener: () => void): () => void {
+    if (this.#closed) return () => undefined;
     const watched = this.#watched.get(name) ?? { listeners: new Set(), told: 0 };
     this.#watched.set(name, watched);
     // An object of its own for each call, so that one listener given twice ends twice.
@@ -191,13 +233,19 @@ class PostgresViews implements ViewStore {
     for (const listener of watched.listeners) listener();
   }
 
+  /** A build was activated or dropped. */
+  #buildsChanged(): void {
+    for (const cache of this.#caches.values()) cache.forget();
+    this.#tellAll();
+  }
+
   #tellAll(): void {
     for (const { listeners } of this.#watched.values()) for (const listener of listeners) listener();
   }
 
   /** `key`: the work reads this build's table, which is missing only where the build was dropped. */
   async #run<T>(work: () => Promise<T>, key?: BuildKey): Promise<T> {
-    if (this.#closed) throw new StoreClosed("the view store is closed", { details: { database: this.#db.name } });
+    if (this.#closed) throw closed(this.#db);
     try {
       return await work();
     } catch (error) {
@@ -229,28 +277,32 @@ function writeStatement(move: string, build: BuildTable): string {
   )`;
 }
 
-/** The values of `writeStatement` after those of the move; undefined: no row changes. Errors: UnserialisableData. */
-function rowValues(changes: ReadonlyMap<string | number, Row | null>, build: BuildTable, key: BuildKey): readonly Buffer[] | undefined {
-  if (changes.size === 0) return undefined;
+/** The values of `writeStatement` after those of the move. Errors: UnserialisableData. */
+function writingOf(changes: TableChanges, build: BuildTable, key: BuildKey): Writing {
+  const written = new Map<string, string | null>();
   const removed: string[] = [];
   const keys: string[] = [];
   const rows: string[] = [];
   const texts = build.fields.map((): (string | null)[] => []);
   const numbers = build.fields.map((): (number | null)[] => []);
   for (const [rowKey, row] of changes) {
-    if (row === null) {
-      removed.push(keyText(rowKey));
+    const text = keyText(rowKey);
+    const json = row === null ? null : toJson(row, `a row of ${key.model}`);
+    written.set(text, json);
+    if (row === null || json === null) {
+      removed.push(text);
       continue;
     }
-    keys.push(keyText(rowKey));
-    rows.push(toJson(row, `a row of ${key.model}`));
+    keys.push(text);
+    rows.push(json);
     for (let index = 0; index < build.fields.length; index++) {
       const scalar = jsonScalar(row[build.fields[index] as string]);
       texts[index]?.push(typeof scalar === "string" ? storable(scalar) : null);
       numbers[index]?.push(typeof scalar === "number" ? scalar : null);
     }
   }
-  return [textArray(removed), textArray(keys), textArray(rows), ...texts.flatMap((column, index) => [textArray(column), doubleArray(numbers[index] ?? [])])];
+  const columns = texts.flatMap((column, index) => [textArray(column), doubleArray(numbers[index] ?? [])]);
+  return { rows: written, values: [textArray(removed), textArray(keys), textArray(rows), ...columns] };
 }
 
 /** The scalar of what JSON makes of a value (a Date is text, NaN is null). */
@@ -262,6 +314,10 @@ function jsonScalar(value: unknown): Scalar {
 
 function nameOf({ model, version, build }: BuildKey): string {
   return `${model} ${version} ${build}`;
+}
+
+function closed(db: Database): StoreClosed {
+  return new StoreClosed("the view store is closed", { details: { database: db.name } });
 }
 
 function gone(key: BuildKey, cause?: unknown): ReadModelStopped {

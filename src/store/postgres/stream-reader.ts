@@ -14,7 +14,7 @@ import { quoted, type Cells, type Database } from "./database.ts";
 import { EVENT_COLUMNS, MAX_ANSWER_BYTES, MAX_ANSWER_EVENTS, storedEvent } from "./stored-event.ts";
 
 const MAX_IN_FLIGHT = 3;
-const MAX_STREAMS = 256;
+const MAX_STREAMS = 128;
 const MOST_VERSIONS = 2 ** 31 - 1;
 
 interface Question {
@@ -41,7 +41,7 @@ export class StreamReader {
     this.#forward = `SELECT * FROM ${s}.read_streams($1, $2, $3, ${MAX_ANSWER_BYTES})`;
     this.#backward = `
       SELECT q.* FROM (
-        SELECT h.head, ${columns}, sum(octet_length(e.data) + octet_length(e.metadata)) OVER (ORDER BY e.version DESC) - octet_length(e.data) - octet_length(e.metadata) AS before
+        SELECT h.head, ${columns}, sum(octet_length(e.data) + octet_length(e.metadata)) OVER (ORDER BY e.version DESC ROWS UNBOUNDED PRECEDING) - octet_length(e.data) - octet_length(e.metadata) AS before
         FROM (SELECT coalesce(max(version), 0) AS head FROM ${s}.events WHERE stream = $1) h
         LEFT JOIN LATERAL (SELECT * FROM ${s}.events WHERE stream = $1 AND version <= $2 ORDER BY version DESC LIMIT $3) e ON true
       ) q

@@ -21,7 +21,7 @@ const modes: Readonly<Record<string, () => Promise<void>>> = {
   /** On a line, appends batches to the same streams as its rivals as fast as it can, `argument` rounds of them or for ever; says the ids of each once acknowledged. */
   async write() {
     const [name = "", rounds = "0"] = argument.split(":");
-    const random = randomFrom([...name].reduce((sum, letter) => sum * 31 + letter.charCodeAt(0), 7));
+    const random = randomFrom(Buffer.from(name).reduce((sum, byte) => sum * 31 + byte, 7));
     const store = await postgresStore({ connection, schema, poolSize: 3 });
     const versions = new Map<string, number>();
     say("ready");
