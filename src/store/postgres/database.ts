@@ -5,7 +5,7 @@
  * D2 A connection that failed in a way that leaves its state open is never given back to the pool.
  * D3 Statements go without a name and need no state of a session, so that a pooler in transaction mode may stand between.
  */
-import type { ClientConfig, CustomTypesConfig, Pool, PoolClient } from "pg";
+import type { ClientConfig, CustomTypesConfig, Pool, PoolClient, QueryArrayConfig } from "pg";
 import pg from "pg";
 import { delay, type Environment, type Timer } from "../../environment.ts";
 import { Aborted, InvalidArgument, StoreClosed } from "../../errors.ts";
@@ -32,6 +32,8 @@ export interface DatabaseOptions {
 /** What runs statements one after the other on one connection. */
 export interface Session {
   query(text: string, values?: readonly unknown[]): Promise<readonly Cells[]>;
+  /** As query, but a text of several statements is refused: nothing that it holds can end the transaction. */
+  single(text: string, values?: readonly unknown[]): Promise<readonly Cells[]>;
   /** Rows as records of what `pg` makes of the types, but numbers of every kind as numbers. */
   records(text: string, values?: readonly unknown[]): Promise<readonly Readonly<Record<string, unknown>>[]>;
 }
@@ -135,6 +137,11 @@ export class Database {
     };
     const session: Session = {
       query: (text, values = []) => answered(client.query<string[]>({ text, values: [...values], rowMode: "array", types: AS_TEXT })),
+      single: (text, values = []) => {
+        // Without values `pg` would send the text in the simple protocol, which takes several statements at once.
+        const query: QueryArrayConfig & { readonly queryMode: "extended" } = { text, values: [...values], rowMode: "array", types: AS_TEXT, queryMode: "extended" };
+        return answered(client.query<string[]>(query));
+      },
       records: (text, values = []) => answered(client.query<Record<string, unknown>>({ text, values: [...values], types: AS_NUMBERS })),
     };
     try {

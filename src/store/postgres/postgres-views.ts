@@ -183,7 +183,7 @@ class PostgresViews implements ViewStore {
     try {
       return await this.#db.transaction(
         async (session) => {
-          await session.query(`DECLARE answer NO SCROLL CURSOR FOR ${text}`, parameters);
+          await session.single(`DECLARE answer NO SCROLL CURSOR FOR ${text}`, parameters);
           const rows = await session.records(`FETCH ${MAX_SQL_ROWS + 1} FROM answer`);
           if (rows.length > MAX_SQL_ROWS) throw new InvalidArgument(`the query has more than ${MAX_SQL_ROWS} rows: add a LIMIT`);
           return rows;
