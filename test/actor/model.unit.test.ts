@@ -1,7 +1,7 @@
 /** Two apps on one log against a sequential model: whatever is called, in whatever order the store does it, the log explains every answer (I1 to I4). */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { tidemark } from "../../src/index.ts";
+import { jsonCodec, tidemark, type Codec } from "../../src/index.ts";
 import { delay } from "../../src/environment.ts";
 import type { AppendOutcome, EventStore, StoredEvent } from "../../src/store/event-store.ts";
 import { memoryBackend, memoryLog, memoryStore } from "../../src/store/memory/index.ts";
@@ -49,6 +49,16 @@ function slow(inner: EventStore, clock: ManualClock, seed: number): EventStore {
   };
 }
 
+/** JSON, a few milliseconds later. */
+function late(clock: ManualClock, seed: number): Codec {
+  const random = seededRandom(seed + 1000);
+  const some = (): Promise<void> => delay(clock, Math.floor(random.next() * 4));
+  return {
+    encode: (batch) => some().then(() => jsonCodec.encode(batch)),
+    decode: (batch) => some().then(() => jsonCodec.decode(batch)),
+  };
+}
+
 interface Answered {
   readonly id: string;
   readonly stream: string;
@@ -69,14 +79,14 @@ describe("two apps on one log", () => {
     let conflicts = 0;
     let unknown = 0;
     await fc.assert(
-      fc.asyncProperty(fc.array(call, { minLength: 10, maxLength: 60 }), fc.integer({ min: 1, max: 1e6 }), async (calls, seed) => {
+      fc.asyncProperty(fc.array(call, { minLength: 10, maxLength: 60 }), fc.integer({ min: 1, max: 1e6 }), fc.boolean(), async (calls, seed, slowCodec) => {
         const log = memoryLog();
         const environment = manualEnvironment({ seed });
         const { clock } = environment;
         const opened = [0, 1].map((n) => {
           const backend = memoryBackend({ log });
           const store = { ...backend, events: slow(backend.events, clock, seed + n) };
-          return tidemark({ store, aggregates: [Account], environment, actors: { attempts: 200, idleTimeoutMs: n === 0 ? 40 : 1e9 } });
+          return tidemark({ store, aggregates: [Account], environment, codec: slowCodec ? late(clock, seed + n) : jsonCodec, actors: { attempts: 200, idleTimeoutMs: n === 0 ? 40 : 1e9 } });
         });
         await clock.settle();
         const apps = await Promise.all(opened);
