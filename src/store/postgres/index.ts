@@ -10,7 +10,7 @@ import type { Backend } from "../backend.ts";
 import type { EventStore } from "../event-store.ts";
 import { assertSchema, Database } from "./database.ts";
 import { Listener } from "./listener.ts";
-import { ensureSchema, type SchemaKind } from "./migrate.ts";
+import { ensureSchema, plannedSql, type SchemaKind } from "./migrate.ts";
 import { LOG_SCHEMA } from "./migrations.ts";
 import { eventsOn } from "./postgres-events.ts";
 import { snapshotsOn } from "./postgres-snapshots.ts";
@@ -86,6 +86,26 @@ export async function postgresViews(options: PostgresViewsOptions): Promise<View
   const schema = viewsSchemaOf(options);
   const link = await open(options, [[schema, VIEW_SCHEMA]]);
   return closing(viewsOn(link.db, schema, link.listener), link);
+}
+
+/** Makes and updates both schemas, and returns the SQL that did it; with `dryRun` nothing is run. Errors: as postgresBackend. */
+export async function migratePostgres({ dryRun = false, ...options }: PostgresBackendOptions & { readonly dryRun?: boolean }): Promise<readonly string[]> {
+  const schemas = [
+    [schemaOf(options), LOG_SCHEMA],
+    [viewsSchemaOf(options), VIEW_SCHEMA],
+  ] as const;
+  const { db } = linkOf({ ...options, listener: false, poolSize: 1 });
+  try {
+    const sql: string[] = [];
+    for (const [schema, kind] of schemas) {
+      sql.push(...(await plannedSql(db, schema, kind)));
+      if (!dryRun) await ensureSchema(db, schema, kind, true);
+    }
+    // Both may live in one schema.
+    return [...new Set(sql)];
+  } finally {
+    await db.release();
+  }
 }
 
 /** What the stores of one call share. */
