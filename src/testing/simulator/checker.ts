@@ -65,6 +65,7 @@ export async function check(evidence: Evidence): Promise<Violation[]> {
   for (const call of evidence.history.calls) checker.call(call);
   checker.answersAlike();
   checker.readers();
+  checker.pastStates();
   await checker.views();
   return checker.violations;
 }
@@ -234,6 +235,15 @@ class Checker {
       const stands = reference.events(slice.stream);
       const wrong = slice.versions.findIndex((version, index) => version !== index + 1 || stands[index]?.id !== slice.ids[index]);
       if (wrong >= 0) this.#violated("I2", `${slice.process} was shown version ${slice.versions[wrong]} of ${slice.stream} in place ${wrong + 1}`);
+    }
+  }
+
+  /** I3. */
+  pastStates(): void {
+    const { history, reference } = this.#evidence;
+    for (const { process, stream, version, state } of history.states) {
+      const wanted = textOf([reference.stateAt(stream, version)]);
+      if (textOf([state]) !== wanted) this.#violated("I3", `${process} says that ${stream} was ${JSON.stringify(state)} at version ${version}; the fold is ${wanted}`);
     }
   }
 

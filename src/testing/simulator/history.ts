@@ -69,6 +69,14 @@ export interface HistoryRecord {
   readonly ids: readonly string[];
 }
 
+/** A state as it was, folded by a process from the log. */
+export interface PastState {
+  readonly process: string;
+  readonly stream: string;
+  readonly version: number;
+  readonly state: unknown;
+}
+
 /** What the consumer of a process has seen, over all of its restarts. */
 export interface Consumed {
   readonly process: number;
@@ -81,6 +89,7 @@ export class History {
   readonly calls: CallRecord[] = [];
   readonly reads: ReadRecord[] = [];
   readonly slices: HistoryRecord[] = [];
+  readonly states: PastState[] = [];
   readonly consumed: Consumed[] = [];
   /** Everything in one line each. */
   readonly lines: string[] = [];

@@ -53,6 +53,11 @@ export class Users {
     this.#options = options;
   }
 
+  /** Something has no answer yet, or will be asked again. */
+  get waiting(): boolean {
+    return this.open.size > 0 || this.#repeating > 0;
+  }
+
   command(step: Of<"command">): void {
     const commandId = step.call.repeats ? `command-${step.number}` : undefined;
     if (commandId !== undefined) this.#commands.set(step.number, { wish: step.wish, commandId });
@@ -73,13 +78,9 @@ export class Users {
     this.#send(wish, call, earlier.commandId, step.session, step.process, step.sameInput ? CALLS : 1);
   }
 
-  get waiting(): boolean {
-    return this.open.size > 0 || this.#repeating > 0;
-  }
-
   /** One more call of a command, which has to succeed. */
   last(wish: Wish, running: Running, name: string): Promise<void> {
-    return this.#call(running, wish, { metadata: { user: name }, correlationId: "" }, 0, undefined).then(() => undefined);
+    return this.#call(running, wish, { metadata: { user: name } }, 0, undefined).then(() => undefined);
   }
 
   state(step: Of<"state">): void {
@@ -100,16 +101,24 @@ export class Users {
     return call;
   }
 
-  showHistory(step: Of<"history">): void {
-    const running = this.#options.cluster.at(step.process);
+  /** A stream's first events, and its state as it was after the last of them. */
+  showHistory({ process, wish }: Of<"history">): void {
+    const running = this.#options.cluster.at(process);
     if (running === undefined) return;
     const { history, coverage } = this.#options;
-    running.app.history(step.wish.aggregate, step.wish.id, { limit: 50 }).then(
-      ({ events }) => {
-        const shown = events as readonly { readonly version: number; readonly eventId: string }[];
-        history.slices.push({ process: running.host.name, stream: streamOf(step.wish), versions: shown.map(({ version }) => version), ids: shown.map(({ eventId }) => eventId) });
-      },
-      () => coverage.count("history unavailable"),
+    const { app, host } = running;
+    const stream = streamOf(wish);
+    const settled = this.#settling(running, `history ${history.slices.length} of ${stream} on ${host.name} at ${this.#options.world.now}`, () => undefined);
+    const show = async (): Promise<void> => {
+      const shown = (await app.history(wish.aggregate, wish.id, { limit: 50 })).events as readonly { readonly version: number; readonly eventId: string }[];
+      const versions = shown.map(({ version }) => version);
+      history.slices.push({ process: host.name, stream, versions, ids: shown.map(({ eventId }) => eventId) });
+      const { state, version } = await app.stateAt(wish.aggregate, wish.id, versions.length);
+      history.states.push({ process: host.name, stream, version, state });
+    };
+    show().then(
+      () => settled() && coverage.count("history shown"),
+      (error: unknown) => settled() && coverage.count(`history ${failureOf(error).code}`),
     );
   }
 
