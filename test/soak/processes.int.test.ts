@@ -18,8 +18,8 @@ describe(`real processes on one SQLite file, killed, stopped and stalled (seed $
 describe("the check of what processes were told", () => {
   const stream = "account-1";
   const events: readonly LoggedEvent[] = [
-    { stream, version: 1, type: "Deposited", amount: 10, commandId: "a" },
-    { stream, version: 2, type: "Withdrawn", amount: 4, commandId: "b" },
+    { stream, version: 1, type: "Deposited", amount: 10, commandId: "a", chosen: true },
+    { stream, version: 2, type: "Withdrawn", amount: 4, commandId: "b", chosen: true },
   ];
   const record = (answer: CallRecord["answer"], more: Partial<CallRecord> = {}): CallRecord => ({ begun: 10, ended: 20, stream, call: "state", answer, ...more });
   const accepted = (commandId: string, version: number): CallRecord => record({ kind: "accepted", version, events: 1 }, { call: "deposit", commandId, amount: 10 });
@@ -29,14 +29,21 @@ describe("the check of what processes were told", () => {
     expect(check(events, [accepted("a", 1), accepted("b", 2), record({ kind: "state", version: 2, balance: 6 }), record({ kind: "row", wanted: 1, version: 2, balance: 6 })])).toEqual([]);
   });
 
+  it("takes a command id that comes again beyond the window for a new command, and no earlier", () => {
+    const log = (between: number): LoggedEvent[] =>
+      Array.from({ length: between + 2 }, (_, index) => ({ stream, version: index + 1, type: "Deposited", amount: 1, commandId: index === 0 || index === between + 1 ? "again" : `c${index}`, chosen: true }));
+    expect(check(log(1000), [accepted("again", 1002)])).toEqual([]);
+    expect(first([accepted("again", 1001)], log(999))).toBe("I1: a");
+  });
+
   it.each<[string, string, readonly CallRecord[], (readonly LoggedEvent[])?]>([
     ["an acknowledged event that is lost", "I1: a", [accepted("c", 3)]],
-    ["an acknowledged event that stands twice", "I1: a", [accepted("a", 1)], [...events, { stream, version: 3, type: "Deposited", amount: 10, commandId: "a" }]],
+    ["an acknowledged event that stands twice", "I1: a", [accepted("a", 1)], [...events, { stream, version: 3, type: "Deposited", amount: 10, commandId: "a", chosen: true }]],
     ["an acknowledged event at another version", "I1: a", [accepted("a", 2)]],
     ["a gap", "I2: a", [], [events[0] as LoggedEvent, { ...(events[1] as LoggedEvent), version: 3 }]],
     ["a state that is not the fold", "I3: t", [record({ kind: "state", version: 2, balance: 7 })]],
     ["a rejection that was covered", "I3: r", [record({ kind: "rejected", version: 2, balance: 6 }, { call: "withdraw", commandId: "x", amount: 5 })]],
-    ["a withdrawal that was decided on stale state", "I3: a", [], [...events, { stream, version: 3, type: "Withdrawn", amount: 7, commandId: "c" }]],
+    ["a withdrawal that was decided on stale state", "I3: a", [], [...events, { stream, version: 3, type: "Withdrawn", amount: 7, commandId: "c", chosen: true }]],
     ["a definite failure that stands", "I4: i", [record({ kind: "error", code: "StoreUnavailable" }, { call: "deposit", commandId: "b", amount: 4 })]],
     ["a read that misses its write", "I5: t", [record({ kind: "row", wanted: 2, version: 1, balance: 10 })]],
     ["a view that is not the fold", "I5: t", [record({ kind: "row", wanted: 1, version: 2, balance: 5 })]],

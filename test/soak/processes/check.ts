@@ -1,10 +1,11 @@
 /**
  * Holds what processes were told against what stands in the log. Nothing of an actor is looked at: the log and the answers are enough.
  *
- * I1 An accepted command stands exactly once, at the version that was answered. I2 Versions are contiguous. I3 A state or rejection equals the fold at its version.
+ * I1 An accepted command stands exactly once within the window of command ids, and at the version that was answered. I2 Versions are contiguous. I3 A state or rejection equals the fold at its version.
  * I4 A command that was refused for certain stands nowhere, unless it was sent again. I5 A read with a token has seen its version, and shows the fold there.
  * Fresh: an answer is not older than any answer that had ended before its call began, in whichever process.
  */
+import { commandWindowDefaults } from "../../../src/index.ts";
 import type { CallRecord } from "./record.ts";
 
 export interface LoggedEvent {
@@ -13,16 +14,28 @@ export interface LoggedEvent {
   readonly type: string;
   readonly amount: number;
   readonly commandId: string;
+  /** The caller chose the command id: it takes a place in the window. */
+  readonly chosen: boolean;
 }
+
+/** Commands that a stream remembers: a repeat beyond that is a new command. */
+const WINDOW = commandWindowDefaults.capacity;
 
 /** Errors after which the events of a command may stand. */
 const MAYBE = new Set(["OutcomeUnknown"]);
+
+interface Place {
+  readonly version: number;
+  /** Among the stream's commands whose ids were chosen. */
+  readonly ordinal: number;
+}
 
 /** What is wrong, a line each; empty when all is well. */
 export function check(events: readonly LoggedEvent[], records: readonly CallRecord[]): readonly string[] {
   const wrong: string[] = [];
   const balances = new Map<string, number[]>();
-  const places = new Map<string, LoggedEvent[]>();
+  const places = new Map<string, Place[]>();
+  const chosen = new Map<string, number>();
   for (const event of events) {
     const folded = balances.get(event.stream) ?? [0];
     balances.set(event.stream, folded);
@@ -30,8 +43,15 @@ export function check(events: readonly LoggedEvent[], records: readonly CallReco
     folded.push((folded.at(-1) ?? 0) + (event.type === "Deposited" ? event.amount : -event.amount));
     const key = `${event.stream} ${event.commandId}`;
     const standing = places.get(key);
-    if (standing === undefined) places.set(key, [event]);
-    else standing.push(event);
+    const ordinal = (chosen.get(event.stream) ?? 0) + (event.chosen ? 1 : 0);
+    chosen.set(event.stream, ordinal);
+    const place = { version: event.version, ordinal };
+    if (standing === undefined) places.set(key, [place]);
+    else {
+      const before = standing.at(-1) as Place;
+      if (ordinal - before.ordinal <= WINDOW) wrong.push(`I1: ${event.commandId} stands at versions ${before.version} and ${event.version} of ${event.stream}, ${ordinal - before.ordinal} commands apart`);
+      standing.push(place);
+    }
   }
   for (const [stream, folded] of balances) if (folded.some((balance) => balance < 0)) wrong.push(`I3: ${stream} was overdrawn: a withdrawal was decided on a balance that was not there`);
 
@@ -42,8 +62,7 @@ export function check(events: readonly LoggedEvent[], records: readonly CallReco
     const at = (version: number): number | undefined => (balances.get(stream) ?? [0])[version];
     if (answer.kind === "accepted" && answer.events > 0 && commandId !== undefined) {
       const standing = places.get(`${stream} ${commandId}`) ?? [];
-      if (standing.length !== 1) wrong.push(`I1: accepted, but it stands ${standing.length} times: ${shown}`);
-      else if (standing[0]?.version !== answer.version) wrong.push(`I1: accepted at version ${answer.version}, but it stands at ${standing[0]?.version}: ${shown}`);
+      if (!standing.some(({ version }) => version === answer.version)) wrong.push(`I1: accepted at version ${answer.version}, but it stands at ${standing.map(({ version }) => version).join(", ") || "none"}: ${shown}`);
     }
     if ((answer.kind === "rejected" || answer.kind === "state") && at(answer.version) !== answer.balance) wrong.push(`I3: the fold at version ${answer.version} is ${at(answer.version)}: ${shown}`);
     if (answer.kind === "rejected" && answer.balance >= (record.amount ?? 0)) wrong.push(`I3: rejected although it was covered: ${shown}`);

@@ -105,7 +105,7 @@ async function readLog(file: string): Promise<readonly LoggedEvent[]> {
   const events: LoggedEvent[] = [];
   for await (const page of backend.events.readAll()) {
     for (const { stream, version, type, data, metadata } of page.events) {
-      events.push({ stream, version, type, amount: (JSON.parse(data) as { amount: number }).amount, commandId: metadata.commandId });
+      events.push({ stream, version, type, amount: (JSON.parse(data) as { amount: number }).amount, commandId: metadata.commandId, chosen: metadata.fingerprint !== undefined });
     }
   }
   await backend.close();
