@@ -1,5 +1,6 @@
 /** How long a command may wait and how it is ended (C1 to C3, R5), and how much may wait. */
 import { afterEach, describe, expect, it } from "vitest";
+import { aggregate } from "../../src/index.ts";
 import { Account } from "./account.ts";
 import { amountsOf, scene, stranger, watch, type Scene } from "./support.ts";
 import type { TestAppOptions } from "../../src/testing/index.ts";
@@ -135,6 +136,41 @@ describe("C1 a deadline", () => {
     await clock.advance(1000);
     expect(app.metrics().residentActors).toBe(0);
     expect(clock.pendingTimers).toBe(0);
+  });
+});
+
+describe("C1 a command that was ended while it waited", () => {
+  it("is not even decided: its code does not run", async () => {
+    const ran: string[] = [];
+    const Counting = aggregate("counting", {
+      initial: () => ({}),
+      events: {},
+      commands: {
+        run: (_, input: { name: string }) => {
+          ran.push(input.name);
+          return [];
+        },
+      },
+    });
+    const { app, clock, settle, store } = await begin({ aggregates: [Counting] });
+    let read: (() => void) | undefined;
+    store.readScripts.push(async (really) => {
+      await new Promise<void>((resolve) => (read = resolve));
+      return really();
+    });
+    const controller = new AbortController();
+    const counting = app.at(Counting, "a");
+    const works = [
+      watch(counting.run({ name: "late" }, { deadlineMs: 10 })),
+      watch(counting.run({ name: "aborted" }, { signal: controller.signal })),
+      watch(counting.run({ name: "patient" })),
+    ];
+    await clock.advance(10);
+    controller.abort();
+    read?.();
+    await settle();
+    expect(works.map(({ code }) => code)).toEqual(["DeadlineExceeded", "Aborted", undefined]);
+    expect(ran).toEqual(["patient"]);
   });
 });
 

@@ -127,6 +127,10 @@ describe("an actor is unloaded", () => {
     await settle();
     const second = watch(app.at(Account, "a").deposit({ amount: 2 }));
     await clock.advance(5000); // five times its idle time
+    const third = watch(app.at(Account, "a").deposit({ amount: 3 }));
+    await settle();
+    expect(app.metrics()).toMatchObject({ residentActors: 1, passivations: 0, hydrations: 1 });
+    expect(store.groups).toHaveLength(1); // the third one went to the same actor
     for (const id of ["b", "c"]) {
       const other = watch(app.at(Account, id).state());
       await settle();
@@ -134,7 +138,7 @@ describe("an actor is unloaded", () => {
     }
     await store.release();
     await settle();
-    expect([first.value, second.value]).toMatchObject([{ version: 1 }, { version: 2 }]);
+    expect([first.value, second.value, third.value]).toMatchObject([{ version: 1 }, { version: 2 }, { version: 3 }]);
     expect(app.metrics()).toMatchObject({ hydrations: 3, passivations: 1 });
   });
 
