@@ -51,6 +51,18 @@ describe("group commit", () => {
     expect(store.groups.map((appends) => appends.length)).toEqual([1, 1, 2]);
   });
 
+  it("has no more under way either where one turn fills several groups", async () => {
+    const { app, settle, store } = await begin({ groupsInFlight: 1, maxAppendsInBatch: 4 });
+    store.hold();
+    const answers = Array.from({ length: 10 }, (_, n) => watch(app.at(Account, `a${n}`).deposit({ amount: 1 })));
+    await settle();
+    expect(store.groups.map((appends) => appends.length)).toEqual([4]);
+    await store.release();
+    await settle();
+    expect(store.groups.map((appends) => appends.length)).toEqual([4, 4, 2]);
+    expect(answers.every(({ value }) => value.ok)).toBe(true);
+  });
+
   it("splits a group at the store's number of appends", async () => {
     const { app, run, store } = await begin({ maxAppendsInBatch: 4 });
     await run(Promise.all(Array.from({ length: 10 }, (_, n) => app.at(Account, `a${n}`).deposit({ amount: 1 }))));

@@ -175,6 +175,23 @@ describe("S2 writing a snapshot", () => {
     expect(place.snapshots.batches.every((size) => size <= 50)).toBe(true);
   });
 
+  it("is waited for when the app closes, as long as that may take and no longer", async () => {
+    for (const saves of [true, false]) {
+      const place = await begin({ everyEvents: 1 }, { closeTimeoutMs: 2000 });
+      let done: (() => void) | undefined;
+      place.snapshots.saveScripts.push(() => new Promise((resolve) => (done = resolve)));
+      await deposit(place, 1);
+      const closing = watch(place.app.close());
+      await place.clock.advance(1999);
+      expect(closing.answered).toBe(false);
+      if (saves) done?.();
+      await place.clock.advance(saves ? 0 : 1);
+      expect([closing.answered, closing.error]).toEqual([true, undefined]);
+      expect(versions(place)).toEqual(saves ? [1] : []);
+      expect(place.logger.lines.some(({ level, message }) => level === "error" && message.includes("did not stop in time"))).toBe(!saves);
+    }
+  });
+
   it("S3 that cannot keep up drops the oldest of what waits, and counts it", async () => {
     const place = await begin({ everyEvents: 1 });
     let done: (() => void) | undefined;
