@@ -72,7 +72,12 @@ async function newStreams(bench: Bench, emmett: EmmettOnPostgres, inFlight: numb
   const count = quick ? 1000 : 4000;
   let round = 0;
   const figures = await interleaved(quick ? 2 : 5, {
-    tidemark: () => withApp(bench.fresh(), (app) => depositing(app, count, inFlight, (index) => `n${index}`)),
+    // Both on connections that are warm: the reference keeps its own over the rounds.
+    tidemark: () =>
+      withApp(bench.fresh(), async (app) => {
+        await depositing(app, 20 * inFlight, inFlight, (index) => `warm${index}`);
+        return depositing(app, count, inFlight, (index) => `n${index}`);
+      }),
     emmett: async () => {
       const name = `e${inFlight}-${round++}`;
       return rate(count / 4, await timed(() => load(count / 4, inFlight, (index) => emmett.deposit(`${name}-${index}`, movement(index)))));
@@ -192,12 +197,12 @@ async function catchUp(bench: Bench, { quick, note }: BenchOptions): Promise<rea
       read: async () => rate(events, await timed(() => readAll(store, events))),
       view: () => projected(store, bench.url, `${schema}_views_${views++}`, events),
     });
-    const [size] = await bench.sql(`SELECT pg_table_size('${schema}.events') AS heap, pg_indexes_size('${schema}.events') AS indexes`);
-    const perEvent = (name: string): number => Math.round(Number(size?.[name]) / events);
+    const [size] = await bench.sql(`SELECT pg_total_relation_size('${schema}.events') AS total, pg_indexes_size('${schema}.events') AS indexes`);
+    const [total, indexes] = [Number(size?.["total"]) / events, Number(size?.["indexes"]) / events];
     return [
       against(200_000, { case: `catch-up over ${events.toLocaleString("en-US")} events, read`, unit: "events/s", better: "more", tidemark: figures.read }),
       against(40_000, { case: `catch-up over ${events.toLocaleString("en-US")} events, into a view exactly once`, unit: "events/s", better: "more", tidemark: figures.view }),
-      compared({ case: "disk, table and (after the ratio) indexes", unit: "bytes/event", better: "less", tidemark: perEvent("heap"), reference: perEvent("indexes"), referenceName: "the indexes" }),
+      against(600, { case: `disk, table and indexes (indexes alone: ${Math.round(indexes)})`, unit: "bytes/event", better: "less", tidemark: total }),
     ];
   } finally {
     await store.close();
