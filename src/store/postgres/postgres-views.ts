@@ -135,7 +135,8 @@ class PostgresViews implements ViewStore {
         const last = next.last === undefined ? null : JSON.stringify(next.last);
         const moving = [...id, onRevision, build.definition, next.store, JSON.stringify(next.position), last, next.events, next.recordedAt ?? null, ` ${name}`];
         const writing = changes.size === 0 ? undefined : writingOf(changes, build, key);
-        cache.committing(onRevision);
+        if (this.#closed) throw closed(db);
+        if (!cache.committing(onRevision)) return "lost";
         try {
           // Q1, Q2.
           const moved = await this.#run(() => (writing === undefined ? db.query(`${move} ${tell}`, moving) : db.query(`${write} ${tell}`, [...moving, ...writing.values])));

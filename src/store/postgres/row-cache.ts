@@ -3,7 +3,8 @@
  *
  * K1 Everything in it stands as of one revision, the newest that this process knows of. A commit of its own moves it there; news of another process's
  *    commit, and a checkpoint that was read with a higher revision, empty it. So a query that has waited for a checkpoint sees at least that.
- * K2 What a pipeline read from it is confirmed by the commit: were another process further, the revision would not fit, and nothing is written.
+ * K2 What a pipeline read from it is confirmed by the commit: were another process further, the revision would not fit, and nothing is written. A commit
+ *    on an older revision than that of the cache is not even sent: either it would be lost, or the database was restored and the cache is of another past.
  * K3 A row that was read from the database is kept only where nothing has moved while it was read.
  * K4 The news of a commit may come before its own answer. Until that is here, the revision that it would make is in doubt, and the database is asked.
  * K5 While it holds every row since the empty table, a key that is not in it is not in the table either.
@@ -62,9 +63,14 @@ export class RowCache {
     this.#complete = revision === 0;
   }
 
-  /** K4: a commit on `revision` is sent; `committed` or `forget` follows. */
-  committing(revision: number): void {
+  /** Whether a commit on `revision` may be sent (K2); then `committed` or `forget` follows (K4). */
+  committing(revision: number): boolean {
+    if (revision < this.#revision) {
+      this.forget();
+      return false;
+    }
     if (revision === this.#revision) this.#expected = revision + 1;
+    return true;
   }
 
   /** K1: a commit of this process made `revision` of the one before. */

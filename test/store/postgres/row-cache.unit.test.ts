@@ -61,6 +61,16 @@ describe("the rows that a process knows of a build", () => {
     expect([cache.get("a"), cache.get("b"), cache.revision]).toEqual([undefined, undefined, 10]);
   });
 
+  it("keep a commit on an older revision from being sent: it is lost, or the database was restored", () => {
+    const cache = new RowCache();
+    cache.seen(7);
+    cache.learn("a", "1", 7);
+    expect(cache.committing(5)).toBe(false);
+    expect(cache.get("a")).toBeUndefined();
+    cache.seen(5);
+    expect([cache.revision, cache.committing(5)]).toEqual([5, true]);
+  });
+
   it("are bounded: the least used go first, and then an unknown key is asked for", () => {
     const cache = new RowCache();
     cache.seen(0);
