@@ -100,7 +100,7 @@ async function oneStream(bench: Bench, emmett: EmmettOnPostgres, { quick, note }
 
 async function toProjection(bench: Bench, emmett: EmmettOnPostgres, { quick, note }: BenchOptions): Promise<readonly Result[]> {
   note("append → projection");
-  const samples = quick ? 40 : 150;
+  const samples = quick ? 30 : 60;
   const theirs = await emmett.delays(samples);
   const store = bench.fresh();
   const ours: number[] = [];

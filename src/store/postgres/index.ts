@@ -139,7 +139,7 @@ function linkOf(options: PostgresOptions): { readonly db: Database; readonly lis
   if ((connection === undefined) === (pool === undefined)) throw new InvalidArgument("PostgreSQL needs one of connection and pool", { details: { option: "connection" } });
   if (!Number.isSafeInteger(poolSize) || poolSize < 1) throw new InvalidArgument("poolSize must be an integer from 1", { details: { option: "poolSize" } });
   const environment = environmentOf(options.environment);
-  const config = connection === undefined ? (pool?.options as ClientConfig) : configOf(connection);
+  const config = connection === undefined ? configOfPool(pool as Pool) : configOf(connection);
   const listening = listener === undefined ? (pgbouncer ? undefined : config) : listener === false ? undefined : configOf(listener);
   const db = new Database({ connection: config, pool, poolSize, pgbouncer, environment });
   return { db: db.retain(), listener: new Listener(listening, environment) };
@@ -147,6 +147,11 @@ function linkOf(options: PostgresOptions): { readonly db: Database; readonly lis
 
 function configOf(connection: string | ClientConfig): ClientConfig {
   return typeof connection === "string" ? { connectionString: connection } : connection;
+}
+
+/** A pool hides its password from whoever copies its options. */
+function configOfPool({ options }: Pool): ClientConfig {
+  return options.password === undefined ? { ...options } : { ...options, password: options.password };
 }
 
 function schemaOf({ schema = postgresDefaults.schema }: PostgresStoreOptions): string {

@@ -1,3 +1,4 @@
+import pg from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { EventStore } from "../../../src/store/event-store.ts";
 import { postgresStore } from "../../../src/store/postgres/index.ts";
@@ -15,6 +16,16 @@ describe("a PostgreSQL server that goes down while it is written to", () => {
   afterAll(async () => {
     await store.close();
     await server.dispose();
+  });
+
+  it("is listened to with the password of a pool that was given, which the pool hides", async () => {
+    const { hostname, port, username, password } = new URL(server.url);
+    const pool = new pg.Pool({ host: hostname, port: Number(port), user: username, password, database: "postgres" });
+    const pooled = await postgresStore({ pool });
+    for await (const page of pooled.subscribe()) if (page.caughtUp) break;
+    await until(async () => (await pool.query("SELECT 1 FROM pg_stat_activity WHERE application_name = 'tidemark listener'")).rows.length > 0, "the listener standing");
+    await pooled.close();
+    await pool.end();
   });
 
   /** Writes to several streams until it is told to stop; an append that is not certain is sent again with the same ids until it is. */
