@@ -9,9 +9,12 @@ export interface Timer {
   cancel(): void;
 }
 
-/** The only source of time. All times are milliseconds since the Unix epoch. */
+/** The only source of time, in milliseconds. */
 export interface Clock {
+  /** Since the Unix epoch: what is recorded. It may jump, also back; nothing is measured by it. */
   now(): number;
+  /** Since some moment: what durations are measured by. It never goes back. */
+  elapsed(): number;
   /** Calls `task` once after `delayMs`. Never keeps the process alive unless `keepAlive` is set. */
   setTimer(delayMs: number, task: () => void, options?: { readonly keepAlive?: boolean }): Timer;
   /** Calls `task` at the end of the current turn of the event loop, after all microtasks. */
@@ -45,11 +48,16 @@ const quiet = (): void => undefined;
 /** Drops everything. */
 export const silentLogger: Logger = { debug: quiet, info: quiet, warn: quiet, error: quiet };
 
+/** The longest delay of a timer: longer ones are cut to it, about 25 days. */
+export const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /** The clock of this machine. */
 export const systemClock: Clock = {
   now: Date.now,
+  elapsed: () => performance.now(),
   setTimer(delayMs, task, options) {
-    const handle = setTimeout(task, delayMs);
+    // A longer delay would overflow the timer and be over at once.
+    const handle = setTimeout(task, Math.min(delayMs, MAX_TIMER_MS));
     if (options?.keepAlive !== true) handle.unref();
     return { cancel: () => clearTimeout(handle) };
   },
@@ -64,6 +72,23 @@ export const systemRandom: Random = { next: Math.random, uuid: randomUuid };
 /** Completes a partial environment with the machine's own. */
 export function environmentOf(given: Partial<Environment> = {}): Environment {
   return { clock: given.clock ?? systemClock, random: given.random ?? systemRandom, logger: given.logger ?? silentLogger };
+}
+
+/** Longest work without giving way to other tasks of the process, milliseconds. */
+const TURN_MS = 8;
+
+/** Makes a function to be awaited between two pieces of long work: it gives way to others when its time is over, and costs nothing before. */
+export function turns(clock: Clock): () => Promise<void> | undefined {
+  let since = clock.elapsed();
+  return () => {
+    if (clock.elapsed() - since < TURN_MS) return undefined;
+    return new Promise((resolve) => {
+      clock.immediate(() => {
+        since = clock.elapsed();
+        resolve();
+      });
+    });
+  };
 }
 
 /** Resolves after `delayMs`, or rejects with the signal's reason as soon as it aborts. */

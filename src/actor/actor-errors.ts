@@ -34,7 +34,7 @@ export function rewound(stream: string, version: number, actual: number): StoreR
 }
 
 export function tooNew(stream: string, wanted: number, version: number): StoreRewound {
-  return new StoreRewound(`the token names version ${wanted} of ${stream}, which ends at ${version}: the store was reset or restored from an older state`, { details: { stream, version, expected: wanted } });
+  return new StoreRewound(`the token names version ${wanted} of ${stream}, which ends at ${version}: either nobody was ever answered with it, or the store was reset or restored from an older state`, { details: { stream, version, expected: wanted } });
 }
 
 export function closed(stream: string, cause: unknown): AppClosed {

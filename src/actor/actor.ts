@@ -14,15 +14,15 @@
  * A6 Every accepted command is answered exactly once, also when the loop fails; an actor that failed is retired, and the next command begins with a new one.
  */
 import { delay } from "../environment.ts";
-import { isTidemarkError } from "../errors.ts";
+import { isTidemarkError, StoreUnavailable } from "../errors.ts";
 import { isDue } from "../snapshot/policy.ts";
 import type { AppendOutcome, NewEvent, StoredEvent, StreamSlice } from "../store/event-store.ts";
-import type { Position } from "../store/position.ts";
+import { covers, type Position } from "../store/position.ts";
 import { closed, contention, isOneCommandsFault, refusal, rewound, tooNew, type Refused } from "./actor-errors.ts";
 import type { ActorPorts } from "./actor-ports.ts";
 import { estimateBytes } from "./estimate-bytes.ts";
 import { hydrate } from "./hydrate.ts";
-import type { PendingCommand } from "./pending-command.ts";
+import type { CommandRequest, PendingCommand } from "./pending-command.ts";
 import { Round, type Decision } from "./round.ts";
 import { settleUnknown, type ExactAppend } from "./settle-unknown.ts";
 import type { StreamState } from "./stream-state.ts";
@@ -53,6 +53,8 @@ export class Actor {
   #append: ExactAppend | undefined;
   /** Conflicts in a row. */
   #lost = 0;
+  /** When the work under way began, or was seen to go on, by `clock.elapsed()`. */
+  #since = 0;
   /** Commands that are to be decided one by one, because a neighbour spoilt their append. */
   #alone = 0;
   #working = false;
@@ -83,11 +85,18 @@ export class Actor {
 
   /** Puts a command into the mailbox; false when it is full. What was decided ahead still counts as waiting. */
   accept(command: PendingCommand): boolean {
-    const waiting = (this.#mailbox?.length ?? 0) + (this.#ahead?.decisions.length ?? 0);
-    if (waiting >= this.#ports.options.mailboxCapacity) return false;
+    const { mailboxCapacity } = this.#ports.options;
+    // What was ended while it waited makes room; the oldest ends first.
+    if (this.#waiting >= mailboxCapacity && this.#mailbox?.[0]?.answered === true) this.#mailbox = this.#mailbox.filter((waiting) => !waiting.answered);
+    if (this.#waiting >= mailboxCapacity) return false;
     if (this.#mailbox === undefined) this.#mailbox = [command];
     else this.#mailbox.push(command);
     return true;
+  }
+
+  /** Commands that no append holds yet. */
+  get #waiting(): number {
+    return (this.#mailbox?.length ?? 0) + (this.#ahead?.decisions.length ?? 0);
   }
 
   /** Works through the mailbox, or decides ahead while an append is under way. */
@@ -97,13 +106,18 @@ export class Actor {
       return;
     }
     this.#working = true;
+    this.#since = this.#ports.environment.clock.elapsed();
     if (this.#confirmed === undefined) void this.#begin();
     else this.#goOn(this.#confirmed);
   }
 
-  /** Ends commands whose hard bound has passed. */
+  /** Ends commands whose hard bound has passed, and gives up what has outlived the commands that it was for: a store or a codec that never answers. */
   expire(now: number): void {
     for (const command of this.#unanswered()) if (command.mustEndBy <= now) command.expire();
+    const { commandTimeoutMs } = this.#ports.options;
+    const isStillWaitedFor = (this.#round?.unanswered ?? []).length > 0 || (this.#taken ?? []).some((command) => !command.answered);
+    if (!this.#working || isStillWaitedFor || now - this.#since <= commandTimeoutMs) return;
+    this.#failed(new StoreUnavailable(`${this.stream}: the store, or the codec, has not answered for ${commandTimeoutMs} ms`, { retryable: true, details: { stream: this.stream } }));
   }
 
   /** Ends all commands, because the app gives up. */
@@ -118,7 +132,7 @@ export class Actor {
 
   async #begin(): Promise<void> {
     try {
-      const { state, snapshot } = await hydrate(this.stream, this.#ports);
+      const { state, snapshot } = await hydrate(this.stream, this.#ports, () => (this.#since = this.#ports.environment.clock.elapsed()));
       this.#snapshotVersion = snapshot?.version ?? 0;
       // A stream that was replayed has waited for its snapshot long enough; a new one begins to.
       this.#snapshotAt = snapshot?.takenAt ?? (state.version === 0 ? this.#ports.environment.clock.now() : 0);
@@ -152,11 +166,13 @@ export class Actor {
 
   /** A1: goes through the mailbox until it is empty, or until something is under way that calls it again. */
   #goOn(confirmed: StreamState): void {
+    const { environment } = this.#ports;
     try {
       while (this.#mailbox !== undefined || this.#ahead !== undefined) {
         const round = this.#ahead ?? new Round(this.stream, this.#ports, confirmed, undefined);
         this.#ahead = undefined;
         this.#round = round;
+        this.#since = environment.clock.elapsed();
         const deciding = this.#decideInto(round);
         if (deciding !== undefined) return this.#after(deciding, () => this.#settle(round, confirmed) || this.#goOn(confirmed));
         if (this.#settle(round, confirmed)) return;
@@ -259,7 +275,9 @@ export class Actor {
   #decideAhead(): void {
     if (this.#confirmed === undefined || this.#deciding !== undefined || this.#alone > 0 || this.#mailbox === undefined) return;
     this.#ahead ??= new Round(this.stream, this.#ports, this.#confirmed, this.#round);
-    this.#deciding = this.#decideInto(this.#ahead)?.finally(() => (this.#deciding = undefined));
+    this.#deciding = this.#decideInto(this.#ahead)
+      ?.catch((error: unknown) => this.#failed(error))
+      .finally(() => (this.#deciding = undefined));
   }
 
   /** To the front of the mailbox: they came before what is in it. */
@@ -294,7 +312,7 @@ export class Actor {
         this.#ports.counters.commandsAccepted++;
         command.answer(outcome.answer, outcome.position);
       } else if (outcome.kind === "refused") command.fail(outcome.error);
-      else if (command.request.options.from === "cache" && count === 0 && first === 0 && outcome.version >= command.request.leastVersion) this.#answer(command, outcome, confirmed.position, confirmed);
+      else if (count === 0 && first === 0 && mayComeFromCache(command.request, confirmed)) this.#answer(command, outcome, confirmed.position, confirmed);
     }
   }
 
@@ -323,14 +341,17 @@ export class Actor {
     counters.confirmations++;
     let slice: StreamSlice;
     try {
-      slice = await store.readStream(this.stream, { from: confirmed.version + 1, signal: ending });
+      slice = await store.readStream(this.stream, { from: Math.max(1, confirmed.version), signal: ending });
     } catch (error) {
       if (ending.aborted) throw error;
       for (const { command } of round.decisions) command.fail(error);
       return;
     }
-    if (slice.version < confirmed.version) throw rewound(this.stream, confirmed.version, slice.version);
-    if (slice.version > confirmed.version) return this.#overtaken(round, confirmed, slice.events);
+    // The last event that is known comes along: a log that was restored and went on differently is recognised by it.
+    const known = confirmed.version > 0 ? slice.events[0] : undefined;
+    const isOther = known !== undefined && (known.version !== confirmed.version || known.id !== confirmed.lastEventId);
+    if (slice.version < confirmed.version || isOther) throw rewound(this.stream, confirmed.version, slice.version);
+    if (slice.version > confirmed.version) return this.#overtaken(round, confirmed, known === undefined ? slice.events : slice.events.slice(1));
     for (const { command, outcome } of round.decisions) this.#answer(command, outcome, confirmed.position, confirmed);
   }
 
@@ -401,6 +422,10 @@ export class Actor {
 }
 
 type Outcome = Decision["outcome"];
+
+function mayComeFromCache({ options, leastVersion, leastPosition }: CommandRequest, confirmed: StreamState): boolean {
+  return options.from === "cache" && confirmed.version >= leastVersion && (leastPosition === undefined || covers(confirmed.position, leastPosition));
+}
 
 /** Those whose events were not written, for certain, and who still wait. */
 function writable(decisions: readonly Decision[]): PendingCommand[] {

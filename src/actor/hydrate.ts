@@ -4,12 +4,13 @@
  * H1 A snapshot is believed only if its checksum holds, its schema version and window are this code's, and the log still holds its last event at its version.
  *    Anything else costs a full replay, a warning and a count, never a wrong state.
  * H2 With a snapshot only the rest is read, and the one event that is compared with it.
- * H3 A long replay lets others run every `TURN_MS`.
+ * H3 A long replay gives way to others.
  */
 import { checksumOf } from "../snapshot/checksum.ts";
 import type { Snapshotter } from "../snapshot/snapshotter.ts";
 import type { StoredSnapshot } from "../snapshot/snapshot-store.ts";
 import { freezeData } from "../aggregate/json.ts";
+import { turns } from "../environment.ts";
 import { isTidemarkError, StoreCorrupt } from "../errors.ts";
 import type { StoredEvent } from "../store/event-store.ts";
 import type { ActorPorts } from "./actor-ports.ts";
@@ -17,7 +18,6 @@ import { CommandWindow } from "./command-window.ts";
 import { StreamState } from "./stream-state.ts";
 
 const PAGE = 1000;
-const TURN_MS = 10;
 
 export interface Hydrated {
   readonly state: StreamState;
@@ -25,20 +25,20 @@ export interface Hydrated {
   readonly snapshot: StoredSnapshot | undefined;
 }
 
-/** Errors: those of the store, UnknownEventType, EventUnreadable, StoreCorrupt. */
-export async function hydrate(stream: string, ports: ActorPorts): Promise<Hydrated> {
+/** `onPage`: called as it goes on. Errors: those of the store, UnknownEventType, EventUnreadable, StoreCorrupt. */
+export async function hydrate(stream: string, ports: ActorPorts, onPage: () => void = () => undefined): Promise<Hydrated> {
   ports.counters.hydrations++;
   const snapshot = ports.snapshotter === undefined ? undefined : await loadSnapshot(stream, ports, ports.snapshotter);
   if (snapshot !== undefined) {
     const begun = restore(stream, snapshot, ports);
-    if (begun !== undefined && (await replay(stream, begun, snapshot, ports))) {
+    if (begun !== undefined && (await replay(stream, begun, snapshot, ports, onPage))) {
       ports.counters.snapshotsUsed++;
       return { state: begun, snapshot };
     }
     ports.counters.snapshotsIgnored++;
   }
   const fresh = new StreamState(ports.behaviour.initial(), ports.options.commandWindow);
-  await replay(stream, fresh, undefined, ports);
+  await replay(stream, fresh, undefined, ports, onPage);
   return { state: fresh, snapshot: undefined };
 }
 
@@ -76,10 +76,10 @@ function restore(stream: string, snapshot: StoredSnapshot, ports: ActorPorts): S
 }
 
 /** Folds what comes after `state`; false when the log does not hold the event that the snapshot ends with (H1). */
-async function replay(stream: string, state: StreamState, snapshot: StoredSnapshot | undefined, ports: ActorPorts): Promise<boolean> {
+async function replay(stream: string, state: StreamState, snapshot: StoredSnapshot | undefined, ports: ActorPorts, onPage: () => void): Promise<boolean> {
   const { store, environment, behaviour, codec, counters, ending } = ports;
   let next: number | undefined = snapshot?.version ?? 1;
-  let lastTurn = environment.clock.now();
+  const turn = turns(environment.clock);
   while (next !== undefined) {
     const from: number = next;
     const slice = await store.readStream(stream, { from, limit: PAGE, signal: ending });
@@ -98,11 +98,9 @@ async function replay(stream: string, state: StreamState, snapshot: StoredSnapsh
     }
     await state.fold(events, behaviour, codec);
     counters.eventsReplayed += events.length;
+    onPage();
     next = slice.next;
-    if (next !== undefined && environment.clock.now() - lastTurn >= TURN_MS) {
-      await new Promise<void>((resolve) => environment.clock.immediate(resolve));
-      lastTurn = environment.clock.now();
-    }
+    if (next !== undefined) await turn();
   }
   return true;
 }

@@ -43,6 +43,8 @@ export interface CommandRequest {
   readonly fingerprint: string | undefined;
   /** The decision rests on this version at least. */
   readonly leastVersion: number;
+  /** An answer from the cache has seen everything up to here. */
+  readonly leastPosition: Position | undefined;
   readonly options: RequestOptions;
 }
 
@@ -54,7 +56,7 @@ export interface Load {
 
 export class PendingCommand {
   readonly request: CommandRequest;
-  /** Milliseconds since the epoch: the hard bound. */
+  /** The hard bound, by `clock.elapsed()`. */
   readonly mustEndBy: number;
   /** Decisions so far. */
   attempts = 0;

@@ -57,14 +57,21 @@ export class Registry implements ActorHome {
     return this.#load.failed;
   }
 
+  /** Counts a call that is not in a mailbox yet. Errors: AppClosed, Overloaded. */
+  begin(stream: string): void {
+    const error = this.#unwelcome(stream);
+    if (error !== undefined) throw error;
+    this.#load.pending++;
+  }
+
+  end(): void {
+    this.#load.pending--;
+  }
+
   /** Puts a command into the mailbox of its actor; whatever goes wrong fails the command (AppClosed, Overloaded, RegistryFull, MailboxFull). */
   send(command: PendingCommand, ports: ActorPorts): void {
-    if (this.#closed) return this.#refuse(command, new AppClosed("the app is closed: no command is taken any more", { details: { stream: command.stream } }));
-    const { maxPendingCommands } = this.#options;
-    if (this.#load.pending >= maxPendingCommands) {
-      const message = `${maxPendingCommands} commands of this process wait for their answers; nothing was decided, try again later`;
-      return this.#refuse(command, new Overloaded(message, { retryable: true, details: { stream: command.stream, maxPendingCommands } }));
-    }
+    const unwelcome = this.#unwelcome(command.stream);
+    if (unwelcome !== undefined) return this.#refuse(command, unwelcome);
     const actor = this.#actors.get(command.stream) ?? this.#awake(command.stream, ports);
     if (actor === undefined) {
       const message = `all ${this.#actors.size} resident actors are busy; nothing was decided, try again later`;
@@ -117,6 +124,13 @@ export class Registry implements ActorHome {
     this.#newest = undefined;
     this.#bytes = 0;
     return drained;
+  }
+
+  #unwelcome(stream: string): AppClosed | Overloaded | undefined {
+    if (this.#closed) return new AppClosed("the app is closed: no command is taken any more", { details: { stream } });
+    const { maxPendingCommands } = this.#options;
+    if (this.#load.pending < maxPendingCommands) return undefined;
+    return new Overloaded(`${maxPendingCommands} commands of this process wait for their answers; nothing was decided, try again later`, { retryable: true, details: { stream, maxPendingCommands } });
   }
 
   #refuse(command: PendingCommand, error: Error): void {
@@ -174,7 +188,7 @@ export class Registry implements ActorHome {
   }
 
   #touch(actor: Actor): void {
-    actor.usedAt = this.#environment.clock.now();
+    actor.usedAt = this.#environment.clock.elapsed();
     if (this.#newest === actor) return;
     this.#unlink(actor);
     actor.older = this.#newest;
@@ -195,7 +209,7 @@ export class Registry implements ActorHome {
   #setSweep(): Timer {
     const { commandTimeoutMs, idleTimeoutMs } = this.#options;
     return this.#environment.clock.setTimer(Math.min(SWEEP_MS, Math.ceil(commandTimeoutMs / 4), Math.ceil(idleTimeoutMs / 4)), () => {
-      const now = this.#environment.clock.now();
+      const now = this.#environment.clock.elapsed();
       for (const actor of this.#busy) actor.expire(now);
       for (let actor = this.#oldest; actor !== undefined && actor.usedAt + idleTimeoutMs <= now; ) {
         const { newer }: Actor = actor;

@@ -176,8 +176,8 @@ export class Round {
     try {
       if (codec === jsonCodec) return this.#record(command, said.events, undefined, now);
       const encoding = codec.encode(said.events.map(({ type, data }) => ({ stream: this.#stream, type, data })));
-      if (!(encoding instanceof Promise)) return this.#record(command, said.events, encoding, now);
-      return encoding.then((texts) => this.#record(command, said.events, texts, now)).catch((cause: unknown) => this.#unrecordable(command, cause));
+      const recorded = encoding instanceof Promise ? encoding.then((texts) => this.#record(command, said.events, texts, now)) : this.#record(command, said.events, encoding, now);
+      return recorded instanceof Promise ? recorded.catch((cause: unknown) => this.#unrecordable(command, cause)) : recorded;
     } catch (cause) {
       return this.#unrecordable(command, cause);
     }

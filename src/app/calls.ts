@@ -12,8 +12,8 @@ import type { Registry } from "../actor/registry.ts";
 import { requirementOf } from "../consistency/freshness.ts";
 import type { TokenCodec } from "../consistency/token-codec.ts";
 import { Aborted, DeadlineExceeded, InvalidArgument } from "../errors.ts";
-import type { Environment } from "../environment.ts";
-import type { Position } from "../store/position.ts";
+import { MAX_TIMER_MS, type Environment } from "../environment.ts";
+import { merge, START, type Position } from "../store/position.ts";
 import type { CallOptions, CommandMiddleware, StateAnswer, StateOptions, UntypedResult } from "./call.ts";
 
 /** One aggregate instance, as calls know it. */
@@ -47,6 +47,8 @@ export interface CallPorts {
   readonly storeId: string;
   readonly environment: Environment;
   readonly middleware: CommandMiddleware | undefined;
+  /** Aborts, with the error that callers are told, when the app begins to close. */
+  readonly closing: AbortSignal;
 }
 
 const NO_OPTIONS: CallOptions = Object.freeze({});
@@ -67,14 +69,18 @@ export class Calls {
       const { id, stream } = target;
       const call = { category: target.ports.behaviour.category, id, stream, command, input, options };
       return Promise.resolve(
-        middleware(call, (change = {}) => {
+        middleware(call, (changed) => {
+          const change = changed ?? {};
           try {
             return this.#run(target, command, "input" in change ? change.input : input, change.options ?? options);
           } catch (error) {
             return Promise.reject(error as Error);
           }
         }),
-      );
+      ).then((result: UntypedResult | undefined) => {
+        if (result === undefined) throw new InvalidArgument(`the middleware gave no answer to ${command}: return what next() gives`, { details: { stream, command } });
+        return result;
+      });
     } catch (error) {
       return Promise.reject(error as Error);
     }
@@ -83,7 +89,7 @@ export class Calls {
   state(target: Target, options: StateOptions = NO_OPTIONS): Promise<StateAnswer<unknown>> {
     try {
       checkOptions(options);
-      return this.#send(target, this.#request(target, undefined, undefined, undefined, options), options) as Promise<StateAnswer<unknown>>;
+      return this.#send(target, this.#request(target, undefined, undefined, undefined, options), options, this.#ports.environment.clock.elapsed()) as Promise<StateAnswer<unknown>>;
     } catch (error) {
       return Promise.reject(error as Error);
     }
@@ -95,14 +101,14 @@ export class Calls {
     const { behaviour } = target.ports;
     const parsed = behaviour.parseInput(command, input);
     const prepare = behaviour.prepare(command);
-    if (prepare === undefined && !isThenable(parsed)) return this.#decided(target, command, input, parsed, options, this.#ports.environment.clock.now());
+    if (prepare === undefined && !isThenable(parsed)) return this.#decided(target, command, input, parsed, options, this.#ports.environment.clock.elapsed());
     return this.#prepared(target, command, input, parsed, prepare, options);
   }
 
   /** What is asynchronous before the mailbox has the bound of the call. */
   async #prepared(target: Target, command: string, input: unknown, parsing: unknown, prepare: ReturnType<Behaviour["prepare"]>, options: CallOptions): Promise<UntypedResult> {
     const { clock } = this.#ports.environment;
-    const begun = clock.now();
+    const begun = clock.elapsed();
     const boundMs = options.deadlineMs ?? target.ports.options.commandTimeoutMs;
     const given = new AbortController();
     const details = { stream: target.stream, command };
@@ -110,15 +116,23 @@ export class Calls {
     const onAbort = (): void => given.abort(new Aborted(`${command} on ${target.stream} was aborted before it was decided`, { details, cause: options.signal?.reason as unknown }));
     options.signal?.addEventListener("abort", onAbort, { once: true });
     if (options.signal?.aborted === true) onAbort();
+    const { closing, registry } = this.#ports;
+    const onClose = (): void => given.abort(closing.reason);
+    closing.addEventListener("abort", onClose, { once: true });
+    if (closing.aborted) onClose();
+    if (isThenable(parsing)) parsing.then(undefined, () => undefined); // should nobody wait for it any more
     let decides: unknown;
+    registry.begin(target.stream);
     try {
       decides = await orAborted(given.signal, async () => {
         const parsed = await (parsing as Promise<unknown>);
         return prepare === undefined ? parsed : await prepare(parsed, { signal: given.signal, metadata: options.metadata ?? NO_METADATA });
       });
     } finally {
+      registry.end();
       timer.cancel();
       options.signal?.removeEventListener("abort", onAbort);
+      closing.removeEventListener("abort", onClose);
     }
     return this.#decided(target, command, input, decides, options, begun);
   }
@@ -126,17 +140,15 @@ export class Calls {
   #decided(target: Target, command: string, input: unknown, decides: unknown, options: CallOptions, begun: number): Promise<UntypedResult> {
     const print = options.commandId === undefined ? undefined : fingerprint(command, input);
     const request = this.#request(target, command, decides, print, options);
-    const spent = options.deadlineMs === undefined ? 0 : this.#ports.environment.clock.now() - begun;
-    const left = spent > 0 ? { ...options, deadlineMs: Math.max(0, (options.deadlineMs ?? 0) - spent) } : options;
-    return this.#send(target, request, left) as Promise<UntypedResult>;
+    return this.#send(target, request, options, begun) as Promise<UntypedResult>;
   }
 
-  #send(target: Target, request: CommandRequest, options: StateOptions): Promise<unknown> {
+  #send(target: Target, request: CommandRequest, { deadlineMs, signal }: StateOptions, begun: number): Promise<unknown> {
     const { environment, registry } = this.#ports;
-    const mustEndBy = environment.clock.now() + Math.max(target.ports.options.commandTimeoutMs, options.deadlineMs ?? 0);
+    const mustEndBy = begun + Math.max(target.ports.options.commandTimeoutMs, deadlineMs ?? 0);
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     const command = new PendingCommand(target, request, mustEndBy, resolve, reject);
-    command.bound(environment.clock, options.deadlineMs, options.signal);
+    command.bound(environment.clock, deadlineMs === undefined ? undefined : Math.max(0, deadlineMs - (environment.clock.elapsed() - begun)), signal);
     if (!command.answered) registry.send(command, target.ports);
     return promise;
   }
@@ -147,23 +159,30 @@ export class Calls {
       input,
       commandId: options.commandId ?? this.#ports.environment.random.uuid(),
       fingerprint: print,
-      leastVersion: options.atLeast === undefined ? 0 : this.#leastVersion(target, options.atLeast),
-      options: options.metadata === undefined ? options : { ...options, metadata: jsonImage(options.metadata, "the call's metadata", {}) as NonNullable<CallOptions["metadata"]> },
+      ...(options.atLeast === undefined ? NOTHING_ASKED : this.#least(target, options.atLeast)),
+      // A copy: what the caller does with its own afterwards is no part of the call.
+      options: options === NO_OPTIONS ? options : options.metadata === undefined ? { ...options } : { ...options, metadata: jsonImage(options.metadata, "the call's metadata", {}) as NonNullable<CallOptions["metadata"]> },
     };
   }
 
-  #leastVersion(target: Target, token: string): number {
+  /** What a token asks of this stream: a version, where it names the stream, and a position, where it names none. */
+  #least(target: Target, token: string): Pick<CommandRequest, "leastVersion" | "leastPosition"> {
     const { tokens, storeId } = this.#ports;
     const { category } = target.ports.behaviour;
     const entries = tokens.decode(token);
     requirementOf(entries, storeId, [category]);
-    let version = 0;
+    let leastVersion = 0;
+    let leastPosition: Position | undefined;
     for (const entry of entries) {
-      if (entry.store === storeId && entry.category === category && entry.id === target.id) version = Math.max(version, entry.version);
+      if (entry.store !== storeId || entry.category !== category) continue;
+      if (entry.id === undefined) leastPosition = merge(leastPosition ?? START, entry.position);
+      else if (entry.id === target.id) leastVersion = Math.max(leastVersion, entry.version);
     }
-    return version;
+    return { leastVersion, leastPosition };
   }
 }
+
+const NOTHING_ASKED = { leastVersion: 0, leastPosition: undefined } as const;
 
 /** Errors: InvalidArgument that names the option. */
 function checkOptions(options: CallOptions): void {
@@ -180,8 +199,6 @@ function checkOptions(options: CallOptions): void {
   if (metadata !== undefined && (typeof metadata !== "object" || metadata === null || Array.isArray(metadata))) throw refused("metadata", "an object");
 }
 
-/** The longest delay of a timer. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 const MAX_TEXT = 1024;
 
 function refused(option: string, allowed: string): InvalidArgument {

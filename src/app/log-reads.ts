@@ -8,6 +8,7 @@ import { StreamState } from "../actor/stream-state.ts";
 import { requirementOf } from "../consistency/freshness.ts";
 import type { TokenCodec } from "../consistency/token-codec.ts";
 import { AppClosed, InvalidArgument, UnsupportedByStore } from "../errors.ts";
+import { turns, type Clock } from "../environment.ts";
 import { decoderOf } from "../readmodel/decode.ts";
 import type { Codec } from "../store/codec.ts";
 import type { EventStore } from "../store/event-store.ts";
@@ -24,6 +25,7 @@ export interface LogReadPorts {
   readonly storeId: string;
   readonly tokens: TokenCodec;
   readonly codec: Codec;
+  readonly clock: Clock;
   /** Aborts when the app closes. */
   readonly closing: AbortSignal;
 }
@@ -33,7 +35,7 @@ export async function readHistory<A extends AnyAggregate>(aggregate: A, id: stri
   if (!Number.isSafeInteger(limit) || limit < 1 || limit > MAX_LIMIT) throw new InvalidArgument(`limit must be a whole number from 1 to ${MAX_LIMIT}`, { details: { option: "limit" } });
   const behaviour = behaviourOf(aggregate);
   const stream = streamName(behaviour.category, id);
-  const slice = await ports.store.readStream(stream, { direction, limit, ...(from === undefined ? {} : { from }), ...(signal === undefined ? {} : { signal }) });
+  const slice = await ports.store.readStream(stream, { direction, limit, ...(from === undefined ? {} : { from }), signal: untilClosed(signal, ports) });
   const events = await decoderOf([behaviour], ports.codec)(slice.events);
   return { events: events as unknown as readonly Recorded<A>[], version: slice.version, next: slice.next };
 }
@@ -43,32 +45,58 @@ export async function readStateAt<A extends AnyAggregate>(aggregate: A, id: stri
   const behaviour = behaviourOf(aggregate);
   const stream = streamName(behaviour.category, id);
   const state = new StreamState(behaviour.initial(), commandWindowDefaults);
+  const bound = untilClosed(signal, ports);
+  const turn = turns(ports.clock);
   while (state.version < version) {
-    const slice = await ports.store.readStream(stream, { from: state.version + 1, limit: Math.min(MAX_LIMIT, version - state.version), ...(signal === undefined ? {} : { signal }) });
+    const slice = await ports.store.readStream(stream, { from: state.version + 1, limit: Math.min(MAX_LIMIT, version - state.version), signal: bound });
     if (slice.events.length === 0) throw new InvalidArgument(`${stream} is at version ${slice.version}; it has no version ${version}`, { details: { stream, version, actual: slice.version } });
     await state.fold(slice.events, behaviour, ports.codec);
+    await turn();
   }
   const entry = { store: ports.storeId, category: behaviour.category, id, version: state.version, position: state.position };
   return { state: state.state as StateOf<A>, version: state.version, token: ports.tokens.encode([entry]) };
 }
 
-export async function* subscribeTo<A extends AnyAggregate>(aggregates: readonly A[], options: SubscribeOptions, ports: LogReadPorts): AsyncGenerator<EventPage<A>> {
+/** `return()` of its iterator answers at once, also while it waits for the next page. */
+export function subscribeTo<A extends AnyAggregate>(aggregates: readonly A[], options: SubscribeOptions, ports: LogReadPorts): AsyncIterable<EventPage<A>> {
+  return {
+    [Symbol.asyncIterator]() {
+      const left = new AbortController();
+      const pages = pagesOf(aggregates, options, ports, left.signal);
+      return {
+        next: () => pages.next(),
+        async return() {
+          left.abort();
+          return pages.return(undefined);
+        },
+      };
+    },
+  };
+}
+
+async function* pagesOf<A extends AnyAggregate>(aggregates: readonly A[], options: SubscribeOptions, ports: LogReadPorts, left: AbortSignal): AsyncGenerator<EventPage<A>, undefined> {
   const behaviours = aggregates.map((aggregate) => behaviourOf(aggregate));
   const categories = behaviours.map(({ category }) => category);
   if (categories.length === 0) throw new InvalidArgument("a subscription names at least one aggregate");
   const { store, storeId, tokens, closing } = ports;
   const decode = decoderOf(behaviours, ports.codec);
-  const signal = options.signal === undefined ? closing : AbortSignal.any([options.signal, closing]);
   const { pageSize } = options;
-  const after = await startOf(options.after, categories, ports);
   try {
+    const after = await startOf(options.after, categories, ports);
+    const signal = AbortSignal.any([untilClosed(options.signal, ports), left]);
     for await (const { events, through, caughtUp } of store.subscribe({ after, categories, signal, ...(pageSize === undefined ? {} : { pageSize }) })) {
       const token = tokens.encode(categories.map((category) => ({ store: storeId, category, version: 0, position: through })));
       yield { events: (await decode(events)) as unknown as readonly Recorded<A>[], through, token, caughtUp };
     }
   } catch (error) {
+    if (left.aborted) return undefined;
     throw closing.aborted ? new AppClosed("the app was closed: the subscription ends", { cause: error }) : error;
   }
+  return undefined;
+}
+
+function untilClosed(signal: AbortSignal | undefined, { closing }: LogReadPorts): AbortSignal {
+  return signal === undefined ? closing : AbortSignal.any([signal, closing]);
 }
 
 async function startOf(after: string | undefined, categories: readonly string[], ports: LogReadPorts): Promise<Position> {

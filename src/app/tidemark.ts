@@ -55,7 +55,7 @@ export async function tidemark(options: AppOptions): Promise<App> {
     const registry = new Registry(bounds, environment, counters, ending);
     const committer = new Committer(store, environment.clock, counters);
     const snapshotter = backend.snapshots === undefined ? undefined : new Snapshotter(backend.snapshots, environment, counters);
-    const calls = new Calls({ registry, tokens, storeId, environment, middleware: options.middleware });
+    const calls = new Calls({ registry, tokens, storeId, environment, middleware: options.middleware, closing: closing.signal });
     const kinds = new Map(
       options.aggregates.map((aggregate) => {
         const behaviour = behaviourOf(aggregate);
@@ -69,7 +69,7 @@ export async function tidemark(options: AppOptions): Promise<App> {
     }
     const isClosed = (): boolean => closing.signal.aborted;
     const queries = new Queries({ runners, store, storeId, tokens, environment, isClosed });
-    const logReads: LogReadPorts = { store, storeId, tokens, codec, closing: closing.signal };
+    const logReads: LogReadPorts = { store, storeId, tokens, codec, clock: environment.clock, closing: closing.signal };
 
     const kindOf = (aggregate: AnyAggregate): NonNullable<ReturnType<typeof kinds.get>> => {
       const kind = kinds.get(behaviourOf(aggregate));
@@ -83,11 +83,11 @@ export async function tidemark(options: AppOptions): Promise<App> {
 
     let closed: Promise<void> | undefined;
     const stop = async (): Promise<void> => {
-      const until = environment.clock.now() + closeTimeoutMs;
-      const left = (): number => Math.max(1, until - environment.clock.now());
+      const until = environment.clock.elapsed() + closeTimeoutMs;
+      const left = (): number => Math.max(1, until - environment.clock.elapsed());
+      closing.abort(new AppClosed("the app is closed: no command is taken any more"));
       const drained = await registry.close(closeTimeoutMs);
       if (!drained) environment.logger.error({ closeTimeoutMs }, "commands were given up when the app closed");
-      closing.abort(new AppClosed("the app was closed"));
       const flushed = await within(Promise.all([snapshotter?.flush(), ...[...runners.values()].map((runner) => runner.stop())]), left(), environment.clock);
       if (!flushed) environment.logger.error({ closeTimeoutMs }, "snapshots or read models did not stop in time when the app closed");
       if (!(await within(closeOwned(), left(), environment.clock))) environment.logger.error({ closeTimeoutMs }, "the store did not close in time");

@@ -94,6 +94,7 @@ function signature(text: string, secret: KeyObject): string {
 function verify(text: string, keyId: string | undefined, sent: string | undefined, keys: ReadonlyMap<string, KeyObject>): void {
   const secret = keyId === undefined ? undefined : keys.get(keyId);
   if (sent === undefined) throw new TokenForged("the token is not signed");
+  if (!/^[A-Za-z0-9_-]{22}$/.test(sent)) throw new TokenForged("the token's signature is wrong");
   if (secret === undefined) throw new TokenForged("the token's key is not accepted");
   const wanted = Buffer.from(signature(text.slice(0, text.length - sent.length - 1), secret), "latin1");
   const given = Buffer.from(sent, "latin1");

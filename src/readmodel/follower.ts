@@ -15,7 +15,7 @@
  * Longer than most files: it is one algorithm, whose invariants rest on each other.
  */
 import { isTidemarkError, ProjectionFailed, StoreRewound, StoreUnavailable, type TidemarkError } from "../errors.ts";
-import { delay, type Environment } from "../environment.ts";
+import { delay, turns, type Environment } from "../environment.ts";
 import type { EventStore, LogPage, StoredEvent } from "../store/event-store.ts";
 import { covers, merge, type Position } from "../store/position.ts";
 import type { Decoder } from "./decode.ts";
@@ -52,9 +52,6 @@ export interface FollowerPorts {
 
 export type FollowerState = "idle" | "catching-up" | "live" | "failed";
 
-/** Longest work without giving way to other tasks of the process. */
-const TURN_MS = 8;
-
 /** One stretch between start and stop. */
 interface Run {
   readonly reading: AbortController;
@@ -69,6 +66,7 @@ export class Follower {
   readonly #ports: FollowerPorts;
   readonly #options: FollowerOptions;
   readonly #rate: Rate;
+  readonly #turn: ReturnType<typeof turns>;
   readonly #unwatch: () => void;
   /** The newest checkpoint that is known, of whichever process: what readers see. */
   #known: SavedCheckpoint;
@@ -86,7 +84,6 @@ export class Follower {
   #oldest = 0;
   #behind = true;
   #lastSave = 0;
-  #lastTurn = 0;
   #head: Position | undefined;
   #headAskedAt = 0;
 
@@ -100,6 +97,7 @@ export class Follower {
     this.#ports = ports;
     this.#options = options;
     this.#rate = new Rate(ports.environment.clock);
+    this.#turn = turns(ports.environment.clock);
     this.#unwatch = view.watch(() => this.#refresh());
   }
 
@@ -266,7 +264,7 @@ export class Follower {
           this.#enter("live");
         }
         if (reading.aborted) break;
-        await this.#letOthersRun();
+        await this.#turn(); // a store that answers at once would otherwise keep timers and sockets waiting
       }
     } catch (error) {
       if (!reading.aborted || pages.aborted) throw error;
@@ -283,26 +281,13 @@ export class Follower {
   /** Learns where the log ends, now and then, so that progress can say how much is left. */
   #lookAhead(): void {
     const { store, environment } = this.#ports;
-    const now = environment.clock.now();
+    const now = environment.clock.elapsed();
     if (store.head === undefined || now - this.#headAskedAt < 500) return;
     this.#headAskedAt = now;
     store.head().then(
       (head) => (this.#head = head),
       () => undefined,
     );
-  }
-
-  /** A long catch-up over a store that answers at once would otherwise keep timers and sockets waiting. */
-  #letOthersRun(): Promise<void> | undefined {
-    const { clock } = this.#ports.environment;
-    const now = clock.now();
-    if (now - this.#lastTurn < TURN_MS) return undefined;
-    return new Promise((resolve) => {
-      clock.immediate(() => {
-        this.#lastTurn = clock.now();
-        resolve();
-      });
-    });
   }
 
   /** F2. */
@@ -329,7 +314,7 @@ export class Follower {
   /** F5: true when the time has come before the next page. */
   async #idleSaveDue(next: Promise<unknown>): Promise<boolean> {
     const { clock } = this.#ports.environment;
-    const wait = this.#lastSave + this.#options.idleSaveMs - clock.now();
+    const wait = this.#lastSave + this.#options.idleSaveMs - clock.elapsed();
     if (wait <= 0) return true;
     return new Promise((resolve) => {
       const timer = clock.setTimer(wait, () => resolve(true));
@@ -412,7 +397,7 @@ export class Follower {
     try {
       const outcome = await this.view.commit(changes, next, revision);
       if (outcome === "committed") {
-        this.#lastSave = this.#ports.environment.clock.now();
+        this.#lastSave = this.#ports.environment.clock.elapsed();
         this.#underWay = Math.max(0, this.#underWay - (next.events - this.#base.events));
         this.#base = { ...next, revision: revision + 1 };
         this.#publish(this.#base);

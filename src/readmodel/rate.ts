@@ -11,7 +11,7 @@ export class Rate {
 
   constructor(clock: Clock) {
     this.#clock = clock;
-    this.#since = clock.now();
+    this.#since = clock.elapsed();
   }
 
   add(events: number): void {
@@ -21,15 +21,15 @@ export class Rate {
 
   perSecond(): number {
     this.#turn();
-    const elapsed = Math.min(Math.max(this.#clock.now() - this.#since, 0), WINDOW_MS);
+    const elapsed = Math.min(Math.max(this.#clock.elapsed() - this.#since, 0), WINDOW_MS);
     return Math.round(((this.#count + (this.#last * (WINDOW_MS - elapsed)) / WINDOW_MS) / WINDOW_MS) * 1000);
   }
 
   #turn(): void {
-    const elapsed = this.#clock.now() - this.#since;
+    const elapsed = this.#clock.elapsed() - this.#since;
     if (elapsed < WINDOW_MS) return;
     this.#last = elapsed < 2 * WINDOW_MS ? this.#count : 0;
     this.#count = 0;
-    this.#since = this.#clock.now();
+    this.#since = this.#clock.elapsed();
   }
 }

@@ -92,10 +92,15 @@ export function parseWhere(where: Where<Row>): readonly FieldTest[] {
   });
 }
 
+/** A row's own field; a name that objects inherit is none. */
+export function fieldOf(row: Row, field: string): unknown {
+  return Object.hasOwn(row, field) ? row[field] : undefined;
+}
+
 /** Whether a row meets all tests. W2, W3. */
 export function matches(row: Row, tests: readonly FieldTest[]): boolean {
   for (const test of tests) {
-    const value = scalarOf(row[test.field]);
+    const value = scalarOf(fieldOf(row, test.field));
     if (test.kind === "in") {
       if (!test.values.includes(value)) return false;
     } else {
@@ -114,10 +119,10 @@ export function comparator(options: FindOptions<Row>, key: string): (a: Row, b: 
   const terms = (options.orderBy ?? []).map(({ field, direction }) => ({ field, sign: direction === "desc" ? -1 : 1 }));
   return (a, b) => {
     for (const { field, sign } of terms) {
-      const order = compareScalars(scalarOf(a[field]), scalarOf(b[field]));
+      const order = compareScalars(scalarOf(fieldOf(a, field)), scalarOf(fieldOf(b, field)));
       if (order !== 0) return order * sign;
     }
-    return compareScalars(scalarOf(a[key]), scalarOf(b[key]));
+    return compareScalars(scalarOf(fieldOf(a, key)), scalarOf(fieldOf(b, key)));
   };
 }
 

@@ -3,10 +3,12 @@
  *
  * S1 A snapshot is taken of confirmed state only; what it holds does not change after it was offered.
  * S2 Writing never delays, fails or reorders a command: what cannot be written is dropped, with a warning and a count.
+ * S4 A state is saved only as JSON gives it back: one that holds what JSON would change (NaN, Infinity, bigint) is left to replays.
  * S3 The queue holds one snapshot a stream, the newest, and at most `MAX_WAITING`; beyond that the oldest is dropped.
  */
 import type { Environment } from "../environment.ts";
 import type { Position } from "../store/position.ts";
+import { problemOf } from "../aggregate/json.ts";
 import { checksumOf } from "./checksum.ts";
 import type { SnapshotStore, StoredSnapshot } from "./snapshot-store.ts";
 
@@ -62,8 +64,10 @@ export class Snapshotter {
       const batch = [...this.#waiting.values()].slice(0, MAX_BATCH);
       for (const { stream } of batch) this.#waiting.delete(stream);
       try {
-        await this.#store.save(batch.map((offer) => this.#stored(offer)));
-        this.#counters.snapshotsSaved += batch.length;
+        const snapshots = batch.map((offer) => this.#stored(offer)).filter((snapshot) => snapshot !== undefined);
+        if (snapshots.length === 0) continue;
+        await this.#store.save(snapshots);
+        this.#counters.snapshotsSaved += snapshots.length;
       } catch (error) {
         this.#counters.snapshotsFailed += batch.length;
         this.#environment.logger.warn({ streams: batch.map(({ stream }) => stream), error }, "snapshots could not be saved");
@@ -74,7 +78,15 @@ export class Snapshotter {
     this.#writing = undefined;
   }
 
-  #stored(offer: SnapshotOffer): StoredSnapshot {
+  /** Nothing for a state that JSON would change (S4). */
+  #stored(offer: SnapshotOffer): StoredSnapshot | undefined {
+    const problem = problemOf(offer.state);
+    if (problem !== undefined) {
+      this.#counters.snapshotsFailed++;
+      const { stream, version } = offer;
+      this.#environment.logger.warn({ stream, version, path: problem.path.join("."), problem: problem.problem }, "a state that JSON cannot hold was not saved as a snapshot");
+      return undefined;
+    }
     const snapshot = { ...offer, state: JSON.stringify(offer.state), takenAt: this.#environment.clock.now() };
     return { ...snapshot, checksum: checksumOf(snapshot) };
   }

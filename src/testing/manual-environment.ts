@@ -48,6 +48,7 @@ export function manualClock(options: { readonly now?: number } = {}): ManualCloc
 
   return {
     now: () => now,
+    elapsed: () => now,
     setTimer(delayMs, task): Timer {
       const timer = { at: now + Math.max(0, delayMs), order: sequence++, task };
       timers.add(timer);

@@ -394,9 +394,40 @@ describe("exactly once", () => {
     }
 
     it("if a commit did not look at the revision it builds on", async () => {
-      expect(await withTwoProcesses((data) => memoryViews({ data }))).toBe(true);
-      const unchecked = await withTwoProcesses((data) =>
-        committing(memoryViews({ data }), async (view, changes, next) => view.commit(changes, next, (await view.checkpoint()).revision)),
+      /** The second process has read the first event when the first one commits it, and reads the row after that. */
+      const overtaken = (how: typeof committing): Parameters<typeof withTwoProcesses>[0] => {
+        let committed: () => void = () => undefined;
+        const firstCommit = new Promise<void>((resolve) => (committed = resolve));
+        let processes = 0;
+        return (data) => {
+          const views = memoryViews({ data });
+          processes++;
+          if (processes === 1) {
+            return committing(views, async (view, ...args) => {
+              const outcome = await view.commit(...args);
+              committed();
+              return outcome;
+            });
+          }
+          const late = patched(views, {
+            async open(...args) {
+              const view = await views.open(...args);
+              return patched(view, {
+                reader: patched(view.reader, {
+                  async get(key) {
+                    await firstCommit;
+                    return view.reader.get(key);
+                  },
+                }),
+              });
+            },
+          });
+          return how(late, (view, changes, next, revision) => view.commit(changes, next, revision));
+        };
+      };
+      expect(await withTwoProcesses(overtaken(committing))).toBe(true);
+      const unchecked = await withTwoProcesses(
+        overtaken((views) => committing(views, async (view, changes, next) => view.commit(changes, next, (await view.checkpoint()).revision))),
       );
       expect(unchecked).toBe(false);
     });

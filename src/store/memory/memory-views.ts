@@ -5,7 +5,7 @@
 import { ReadModelStopped, StoreClosed } from "../../errors.ts";
 import { copyJson } from "../../readmodel/json-copy.ts";
 import type { BuildKey, FindOptions, OpenView, Row, RowKey, SavedCheckpoint, TableDefinition, TableReader, ViewStore, Where } from "../../readmodel/view-store.ts";
-import { comparator, DEFAULT_LIMIT, matches, parseWhere, scalarOf, type FieldTest, type Scalar } from "../../readmodel/where.ts";
+import { fieldOf, comparator, DEFAULT_LIMIT, matches, parseWhere, scalarOf, type FieldTest, type Scalar } from "../../readmodel/where.ts";
 import { START } from "../position.ts";
 
 type Index = Map<Scalar, Set<RowKey>>;
@@ -68,7 +68,7 @@ class Build {
 
   #index(key: RowKey, row: Row): void {
     for (const [field, index] of this.indexes) {
-      const value = scalarOf(row[field]);
+      const value = scalarOf(fieldOf(row, field));
       const keys = index.get(value);
       if (keys === undefined) index.set(value, new Set([key]));
       else keys.add(key);

@@ -110,5 +110,5 @@ export function textOf(rows: readonly unknown[]): string {
 }
 
 /** Nothing of the reference waits. */
-const stillClock: Clock = { now: () => 0, setTimer: () => ({ cancel: () => undefined }), immediate: (task) => queueMicrotask(task) };
+const stillClock: Clock = { now: () => 0, elapsed: () => 0, setTimer: () => ({ cancel: () => undefined }), immediate: (task) => queueMicrotask(task) };
 

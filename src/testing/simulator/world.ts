@@ -156,6 +156,7 @@ class SimulatedHost implements Host {
       logger,
       clock: {
         now: () => Math.floor(now() + this.#skew),
+        elapsed: now,
         setTimer: (delayMs, task): Timer => {
           const timer = { at: now() + Math.max(0, delayMs), task };
           if (this.#alive) this.#timers.add(timer);
