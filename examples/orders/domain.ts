@@ -55,7 +55,9 @@ export interface OrderState {
   anomalies: Anomaly[];
 }
 
-const text = (most: number): z.ZodString => z.string().trim().min(1).max(most);
+/** Text that every store, view and index can hold: JSON can carry a NUL and halves of surrogate pairs, keys cannot. */
+export const isStorable = (text: string): boolean => text.isWellFormed() && !text.includes("\0");
+const text = (most: number): z.ZodString => z.string().trim().min(1).max(most).refine(isStorable, "must be well-formed text without NUL");
 const moment = z.iso.datetime({ offset: true });
 const item = z.strictObject({ sku: text(64), quantity: z.int().max(10_000), unitPriceCents: z.int().max(10_000_000) });
 const place = z.strictObject({ customer: text(128), items: z.array(item).min(1).max(100), promisedAt: moment.optional() });

@@ -39,6 +39,15 @@ describe("placing an order", () => {
     expect(said.outcome).toMatchObject({ details: item });
   });
 
+  test.each([
+    ["a NUL", "a\0b"],
+    ["half a surrogate pair", "\ud800"],
+  ])("does not take text with %s, which no key can hold", (_what, text) => {
+    expect(() => given(Order).when("place", { customer: text, items })).toThrow(/customer/);
+    expect(() => given(Order).when("place", { customer: "c-1", items: [{ sku: text, quantity: 1, unitPriceCents: 1 }] })).toThrow(/sku/);
+    expect(() => given(Order, [placed]).when("cancel", { reason: text })).toThrow(/reason/);
+  });
+
   test("needs an item, unless another system has taken the order", () => {
     given(Order).when("place", { customer: "c-1", items: [] }).then({ rejected: "no-items" });
     given(Order).when("place", { customer: "c-1", items: [], imported: true, at: day(1) }).then([{ type: "OrderPlaced", data: { at: day(1), customer: "c-1", items: [], imported: true } }]);

@@ -1,8 +1,11 @@
 /** The three read models, through an app in memory whose time stands still. */
-import { describe, expect, test } from "vitest";
-import type { ReadModel, ReadSide } from "../../src/index.ts";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { aggregate, openStore, type Backend, type ReadModel, type ReadSide } from "../../src/index.ts";
 import { testApp } from "../../src/testing/index.ts";
-import { Order } from "./domain.ts";
+import { Order, type Item } from "./domain.ts";
 import { generateLines } from "./import/generate.ts";
 import { columns, orderRecord, type OrderRecord } from "./import/order-file.ts";
 import { planOrders } from "./import/plan.ts";
@@ -23,10 +26,10 @@ interface Shop extends AsyncDisposable {
   rebuild(): Promise<unknown>;
 }
 
-async function open(projections: { readonly pageSize?: number } = {}): Promise<Shop> {
+async function open(projections: { readonly pageSize?: number } = {}, store?: Backend): Promise<Shop> {
   const models = orderReadModels();
   const all = Object.values(models);
-  const { app, run, close } = await testApp({ aggregates: [Order], readModels: all, projections });
+  const { app, run, close } = await testApp({ aggregates: [Order], readModels: all, projections, ...(store === undefined ? {} : { store }) });
   let token: string | undefined;
   return {
     models,
@@ -93,6 +96,35 @@ test("the statistics count an order once, on the day it was placed and in the st
     ],
     lateDeliveries: 1,
     anomalies: { "delivered-before-approval": 1, "delivered-before-shipped": 1, "canceled-after-delivery": 1 },
+  });
+});
+
+describe("what an earlier version let into the log", () => {
+  const names = ["a\0b", "\ud800", "\udc00".repeat(128), "c".repeat(10_000), ""];
+  /** The domain before it checked the text of names. */
+  const Unchecked = aggregate("order", {
+    initial: () => ({}),
+    events: { OrderPlaced: (_order, _data: { at: string; customer: string; items: Item[] }) => undefined },
+    commands: { place: (_order, input: { customer: string }, { emit }) => emit("OrderPlaced", { at: day(1), customer: input.customer, items }) },
+  });
+
+  test.each(["memory:", "sqlite:"])("names that cannot be keys have their sums, and stop no read model (%s)", async (scheme) => {
+    const folder = await mkdtemp(join(tmpdir(), "orders-"));
+    const backend = await openStore(scheme === "sqlite:" ? `sqlite:${join(folder, "orders.db")}` : scheme);
+    onTestFinished(async () => {
+      await backend.close();
+      await rm(folder, { recursive: true });
+    });
+    const before = await testApp({ store: backend, aggregates: [Unchecked] });
+    for (const [index, customer] of [...names, "c-1", names[0] ?? ""].entries()) await before.run(before.app.at(Unchecked, `o-${index}`).place({ customer }));
+    await before.close();
+
+    await using shop = await open({ pageSize: 3 }, backend);
+    await shop.send("o-1", "approve", { at: day(2) });
+    const orders = async (id: string): Promise<object | undefined> => (await shop.read(shop.models.customers, (view) => view.get(customerKey(id))))?.byStatus;
+    expect(await Promise.all([...names, "c-1"].map(orders))).toEqual([{ placed: 2 }, { approved: 1 }, ...names.slice(2).map(() => ({ placed: 1 })), { placed: 1 }]);
+    expect(await shop.read(shop.models.orderList, (view) => view.count())).toBe(names.length + 2);
+    expect(await shop.read(shop.models.statistics, (view) => statisticsOf(view, { days: false }))).toMatchObject({ byStatus: { placed: names.length + 1, approved: 1 } });
   });
 });
 

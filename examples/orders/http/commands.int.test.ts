@@ -134,6 +134,8 @@ describe("bad input", () => {
     ["a fraction of a cent", { customer: "c-1", items: [{ sku: "a", quantity: 1, unitPriceCents: 0.5 }] }, {}],
     ["text for a number", { customer: "c-1", items: [{ sku: "a", quantity: "1", unitPriceCents: 1 }] }, {}],
     ["a moment that is none", { customer: "c-1", items, promisedAt: "tomorrow" }, {}],
+    ["a name with a NUL", `{"customer":"a\\u0000b","items":${JSON.stringify(items)}}`, {}],
+    ["a name with half a surrogate pair", `{"customer":"\\ud800","items":${JSON.stringify(items)}}`, {}],
     ["a long name", { customer: "c".repeat(129), items }, {}],
     ["too many items", { customer: "c-1", items: Array.from({ length: 101 }, () => items[0]) }, {}],
     ["an odd key", { customer: "c-1", items }, { "idempotency-key": "k".repeat(201) }],

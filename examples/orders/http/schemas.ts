@@ -2,6 +2,7 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, FastifySchemaCompiler, FastifyTypeProvider, RouteGenericInterface } from "fastify";
 import { z } from "zod";
+import { isStorable } from "../domain.ts";
 
 /** Tells Fastify's types what a zod schema lets through. */
 interface ZodTypes extends FastifyTypeProvider {
@@ -39,11 +40,7 @@ export function jsonSchema(schema: z.ZodType, io: "input" | "output"): Record<st
   return rest;
 }
 
-const orderId = z
-  .string()
-  .min(1)
-  .max(128)
-  .refine((id) => !id.includes("\0") && id.isWellFormed(), "must be well-formed text without NUL");
+const orderId = z.string().min(1).max(128).refine(isStorable, "must be well-formed text without NUL");
 
 export const idParams = z.object({ id: orderId });
 
