@@ -211,6 +211,23 @@ describe("A3 an actor answers only what is durable", () => {
   });
 });
 
+describe("A3 a log that was restored and went on differently", () => {
+  it("is recognised by its last known event, though its version is the same or beyond", async () => {
+    for (const more of [0, 2]) {
+      const { app, run, store } = await begin();
+      const account = app.at(Account, "a");
+      await run(account.deposit({ amount: 5 }));
+      for (let n = 0; n < more; n++) await stranger(store.other, "account-a", 1);
+      store.readScripts.push(async (read) => {
+        const slice = await read();
+        return { ...slice, events: slice.events.map((event) => (event.version === 1 ? { ...event, id: "of-the-other-history" } : event)) };
+      });
+      expect(await errorOf(run(account.state()))).toMatchObject({ code: "StoreRewound", details: { stream: "account-a", version: 1 } });
+      expect(await run(account.state())).toMatchObject({ version: 1 + more }); // begun anew
+    }
+  });
+});
+
 describe("A4 after a conflict", () => {
   it("only the missing events are read, and the command is decided again", async () => {
     const { app, run, store } = await begin();

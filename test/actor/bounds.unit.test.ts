@@ -33,6 +33,30 @@ describe("a full mailbox", () => {
     expect(await run(account.deposit({ amount: 1 }))).toMatchObject({ ok: true, version: 5 });
   });
 
+  it("has room again once commands that waited in it were ended", async () => {
+    const { app, clock, settle, store } = await begin({ actors: { mailboxCapacity: 2 } });
+    const account = app.at(Account, "a");
+    let read: (() => void) | undefined;
+    store.readScripts.push(async (really) => {
+      await new Promise<void>((resolve) => (read = resolve));
+      return really();
+    });
+    watch(account.settle());
+    await settle(); // begun: hydrating
+    const late = [watch(account.deposit({ amount: 1 }, { deadlineMs: 10 }))];
+    await settle();
+    const refused = watch(account.deposit({ amount: 2 }));
+    await settle();
+    expect(refused.code).toBe("MailboxFull");
+    await clock.advance(10);
+    expect(late.map(({ code }) => code)).toEqual(["DeadlineExceeded"]);
+    read?.();
+    await settle();
+    const taken = watch(account.deposit({ amount: 4 }));
+    await settle();
+    expect(taken.value).toMatchObject({ ok: true, version: 1 });
+  });
+
   it("of one stream is no matter of another", async () => {
     const { app, settle, store } = await begin({ actors: { mailboxCapacity: 1 } });
     store.hold();
@@ -250,6 +274,28 @@ describe("R5 the hard bound of a call without a deadline", () => {
     read?.();
     await settle();
     expect(store.groups).toEqual([]);
+  });
+
+  it("lets go of the stream with it: when the store has not answered for so long, the next command begins anew", async () => {
+    const { app, clock, settle, store } = await begin({ actors: { commandTimeoutMs: 4000 } });
+    store.readScripts.push(() => new Promise(() => undefined)); // never
+    const first = watch(app.at(Account, "a").deposit({ amount: 1 }));
+    await clock.advance(10_000);
+    expect(first.code).toBe("DeadlineExceeded");
+    const second = watch(app.at(Account, "a").deposit({ amount: 2 }));
+    await settle();
+    expect(second.value).toMatchObject({ ok: true, version: 1 });
+    store.hold(); // nor does an append come back
+    const third = watch(app.at(Account, "a").deposit({ amount: 3 }));
+    await clock.advance(10_000);
+    expect(third.code).toBe("OutcomeUnknown");
+    const { other } = store;
+    await store.release();
+    await settle();
+    const fourth = watch(app.at(Account, "a").deposit({ amount: 4 }));
+    await settle();
+    expect(fourth.value).toMatchObject({ ok: true, version: 3 });
+    expect(await amountsOf(other, "account-a")).toEqual(["+2", "+3", "+4"]);
   });
 
   it("does not cut a longer deadline short", async () => {

@@ -212,6 +212,35 @@ describe("prepare", () => {
     expect([store.reads, clock.pendingTimers]).toEqual([[], 0]);
   });
 
+  it("is ended when the app closes, and close does not wait for it", async () => {
+    const { app, settle, store } = await begin();
+    let signal: AbortSignal | undefined;
+    rates = (given) => {
+      signal = given;
+      return new Promise(() => undefined);
+    };
+    const buying = watch(app.at(Exchange, "x").buy({ amount: 10 }));
+    await settle();
+    const closing = watch(app.close());
+    await settle();
+    expect([buying.code, signal?.aborted, closing.answered]).toEqual(["AppClosed", true, true]);
+    expect(store.reads).toEqual([]);
+  });
+
+  it("counts among the commands that a process takes", async () => {
+    const { app, settle } = await begin({ actors: { maxPendingCommands: 2 } });
+    const answers: ((rate: Rate) => void)[] = [];
+    rates = () => new Promise((resolve) => answers.push(resolve));
+    const works = [1, 2, 3].map((amount) => watch(app.at(Exchange, "x").buy({ amount })));
+    await settle();
+    expect(works.map(({ code }) => code)).toEqual([undefined, undefined, "Overloaded"]);
+    expect(app.metrics().waitingCommands).toBe(2);
+    for (const answer of answers) answer({ rate: 1 });
+    await settle();
+    expect(works.slice(0, 2).map(({ value }) => value.ok)).toEqual([true, true]);
+    expect(app.metrics().waitingCommands).toBe(0);
+  });
+
   it("that fails fails the call with its own error, and nothing is decided", async () => {
     const { app, run, store } = await begin();
     rates = () => Promise.reject(new Error("the bank is closed"));
@@ -303,6 +332,11 @@ describe("middleware", () => {
     await expect(run(app.at(Account, "a").deposit({ amount: 1 }, { deadlineMs: 0 }))).rejects.toMatchObject({ code: "InvalidArgument" });
     await expect(run(app.execute(Account, "a", "rob", {}))).rejects.toMatchObject({ code: "UnknownCommand" });
     expect(seen).toEqual(["InvalidInput", "InvalidArgument", "UnknownCommand"]);
+  });
+
+  it("that gives no answer is named, instead of an answer that is undefined", async () => {
+    const { app, run } = await begin({ middleware: (async (_: CommandCall, next: () => Promise<unknown>) => void (await next())) as never });
+    await expect(run(app.at(Account, "a").deposit({ amount: 1 }))).rejects.toMatchObject({ code: "InvalidArgument", message: expect.stringContaining("middleware") as string });
   });
 
   it("may try again: with a command id the command is applied once", async () => {

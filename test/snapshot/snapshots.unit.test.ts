@@ -1,6 +1,6 @@
 /** Snapshots as apps take and use them: off the command path (S1 to S3), a hint and never a truth (H1, H2). */
 import { afterEach, describe, expect, it } from "vitest";
-import type { App, SnapshotPolicy, SnapshotStore, StoredSnapshot } from "../../src/index.ts";
+import { aggregate, type App, type SnapshotPolicy, type SnapshotStore, type StoredSnapshot } from "../../src/index.ts";
 import { checksumOf } from "../../src/snapshot/checksum.ts";
 import type { Backend } from "../../src/store/backend.ts";
 import { memorySnapshots } from "../../src/store/memory/index.ts";
@@ -190,6 +190,31 @@ describe("S2 writing a snapshot", () => {
       expect(versions(place)).toEqual(saves ? [1] : []);
       expect(place.logger.lines.some(({ level, message }) => level === "error" && message.includes("did not stop in time"))).toBe(!saves);
     }
+  });
+
+  it("S4 of a state that JSON would change is left out, with a warning and a count: the stream is replayed", async () => {
+    const Ratio = aggregate("ratio", {
+      initial: () => ({ sum: 0, mean: 0 }),
+      events: {
+        Added: (ratio, data: { value: number; count: number }) => {
+          ratio.sum += data.value;
+          ratio.mean = ratio.sum / data.count;
+        },
+      },
+      commands: { add: (_, input: { value: number; count: number }, { emit }) => emit("Added", input) },
+      snapshot: { everyEvents: 1 },
+    });
+    const place = await begin({ everyEvents: 1 }, { aggregates: [Ratio] });
+    await place.run(place.app.at(Ratio, "r").add({ value: 1, count: 0 })); // Infinity
+    await place.settle();
+    expect(place.snapshots.saved).toEqual([]);
+    expect(place.app.metrics()).toMatchObject({ snapshotsSaved: 0, snapshotsFailed: 1 });
+    expect(place.logger.lines).toMatchObject([{ level: "warn", fields: { stream: "ratio-r", version: 1 } }]);
+    const next = await place.restarted(undefined, { aggregates: [Ratio] });
+    expect(await next.run(next.app.at(Ratio, "r").state())).toMatchObject({ state: { sum: 1, mean: Number.POSITIVE_INFINITY } });
+    await place.run(place.app.at(Ratio, "r").add({ value: 1, count: 2 }));
+    await place.settle();
+    expect(versions(place)).toEqual([2]);
   });
 
   it("S3 that cannot keep up drops the oldest of what waits, and counts it", async () => {
