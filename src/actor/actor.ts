@@ -86,12 +86,21 @@ export class Actor {
   /** Puts a command into the mailbox; false when it is full. What was decided ahead still counts as waiting. */
   accept(command: PendingCommand): boolean {
     const { mailboxCapacity } = this.#ports.options;
-    // What was ended while it waited makes room; the oldest ends first.
-    if (this.#waiting >= mailboxCapacity && this.#mailbox?.[0]?.answered === true) this.#mailbox = this.#mailbox.filter((waiting) => !waiting.answered);
+    if (this.#waiting >= mailboxCapacity) this.#dropEnded();
     if (this.#waiting >= mailboxCapacity) return false;
     if (this.#mailbox === undefined) this.#mailbox = [command];
     else this.#mailbox.push(command);
     return true;
+  }
+
+  /** What was ended while it waited makes room; the oldest ends first. */
+  #dropEnded(): void {
+    if (this.#ahead?.decisions[0]?.command.answered === true && this.#deciding === undefined) {
+      const { unanswered } = this.#ahead;
+      this.#ahead = undefined;
+      this.#putBack(unanswered);
+    }
+    if (this.#mailbox?.[0]?.answered === true) this.#mailbox = this.#mailbox.filter((command) => !command.answered);
   }
 
   /** Commands that no append holds yet. */

@@ -47,8 +47,6 @@ export interface CallPorts {
   readonly storeId: string;
   readonly environment: Environment;
   readonly middleware: CommandMiddleware | undefined;
-  /** Aborts, with the error that callers are told, when the app begins to close. */
-  readonly closing: AbortSignal;
 }
 
 const NO_OPTIONS: CallOptions = Object.freeze({});
@@ -56,9 +54,16 @@ const NO_METADATA: Readonly<Record<string, unknown>> = Object.freeze({});
 
 export class Calls {
   readonly #ports: CallPorts;
+  /** Calls before their mailbox. */
+  readonly #preparing = new Set<AbortController>();
 
   constructor(ports: CallPorts) {
     this.#ports = ports;
+  }
+
+  /** Ends the calls that are not in a mailbox yet. */
+  close(reason: Error): void {
+    for (const call of this.#preparing) call.abort(reason);
   }
 
   /** Never throws: what is wrong with the call rejects. */
@@ -108,6 +113,8 @@ export class Calls {
   /** What is asynchronous before the mailbox has the bound of the call. */
   async #prepared(target: Target, command: string, input: unknown, parsing: unknown, prepare: ReturnType<Behaviour["prepare"]>, options: CallOptions): Promise<UntypedResult> {
     const { clock } = this.#ports.environment;
+    if (isThenable(parsing)) parsing.then(undefined, () => undefined); // should nobody wait for it any more
+    this.#ports.registry.begin(target.stream);
     const begun = clock.elapsed();
     const boundMs = options.deadlineMs ?? target.ports.options.commandTimeoutMs;
     const given = new AbortController();
@@ -116,23 +123,18 @@ export class Calls {
     const onAbort = (): void => given.abort(new Aborted(`${command} on ${target.stream} was aborted before it was decided`, { details, cause: options.signal?.reason as unknown }));
     options.signal?.addEventListener("abort", onAbort, { once: true });
     if (options.signal?.aborted === true) onAbort();
-    const { closing, registry } = this.#ports;
-    const onClose = (): void => given.abort(closing.reason);
-    closing.addEventListener("abort", onClose, { once: true });
-    if (closing.aborted) onClose();
-    if (isThenable(parsing)) parsing.then(undefined, () => undefined); // should nobody wait for it any more
     let decides: unknown;
-    registry.begin(target.stream);
+    this.#preparing.add(given);
     try {
       decides = await orAborted(given.signal, async () => {
         const parsed = await (parsing as Promise<unknown>);
         return prepare === undefined ? parsed : await prepare(parsed, { signal: given.signal, metadata: options.metadata ?? NO_METADATA });
       });
     } finally {
-      registry.end();
+      this.#ports.registry.end();
+      this.#preparing.delete(given);
       timer.cancel();
       options.signal?.removeEventListener("abort", onAbort);
-      closing.removeEventListener("abort", onClose);
     }
     return this.#decided(target, command, input, decides, options, begun);
   }

@@ -11,7 +11,7 @@ import { AppClosed, InvalidArgument, UnsupportedByStore } from "../errors.ts";
 import { turns, type Clock } from "../environment.ts";
 import { decoderOf } from "../readmodel/decode.ts";
 import type { Codec } from "../store/codec.ts";
-import type { EventStore } from "../store/event-store.ts";
+import type { EventStore, ReadStreamOptions, StreamSlice } from "../store/event-store.ts";
 import { START, type Position } from "../store/position.ts";
 import { streamName } from "../store/stream-name.ts";
 import type { EventPage, History, HistoryOptions, SubscribeOptions } from "./app.ts";
@@ -35,7 +35,7 @@ export async function readHistory<A extends AnyAggregate>(aggregate: A, id: stri
   if (!Number.isSafeInteger(limit) || limit < 1 || limit > MAX_LIMIT) throw new InvalidArgument(`limit must be a whole number from 1 to ${MAX_LIMIT}`, { details: { option: "limit" } });
   const behaviour = behaviourOf(aggregate);
   const stream = streamName(behaviour.category, id);
-  const slice = await ports.store.readStream(stream, { direction, limit, ...(from === undefined ? {} : { from }), signal: untilClosed(signal, ports) });
+  const slice = await readSlice(stream, { direction, limit, ...(from === undefined ? {} : { from }) }, signal, ports);
   const events = await decoderOf([behaviour], ports.codec)(slice.events);
   return { events: events as unknown as readonly Recorded<A>[], version: slice.version, next: slice.next };
 }
@@ -45,16 +45,24 @@ export async function readStateAt<A extends AnyAggregate>(aggregate: A, id: stri
   const behaviour = behaviourOf(aggregate);
   const stream = streamName(behaviour.category, id);
   const state = new StreamState(behaviour.initial(), commandWindowDefaults);
-  const bound = untilClosed(signal, ports);
   const turn = turns(ports.clock);
   while (state.version < version) {
-    const slice = await ports.store.readStream(stream, { from: state.version + 1, limit: Math.min(MAX_LIMIT, version - state.version), signal: bound });
+    const slice = await readSlice(stream, { from: state.version + 1, limit: Math.min(MAX_LIMIT, version - state.version) }, signal, ports);
     if (slice.events.length === 0) throw new InvalidArgument(`${stream} is at version ${slice.version}; it has no version ${version}`, { details: { stream, version, actual: slice.version } });
     await state.fold(slice.events, behaviour, ports.codec);
     await turn();
   }
   const entry = { store: ports.storeId, category: behaviour.category, id, version: state.version, position: state.position };
   return { state: state.state as StateOf<A>, version: state.version, token: ports.tokens.encode([entry]) };
+}
+
+/** A read that the app's end cuts off says so, and not that its caller aborted it. */
+async function readSlice(stream: string, options: ReadStreamOptions, signal: AbortSignal | undefined, ports: LogReadPorts): Promise<StreamSlice> {
+  try {
+    return await ports.store.readStream(stream, { ...options, signal: untilClosed(signal, ports) });
+  } catch (error) {
+    throw ports.closing.aborted && signal?.aborted !== true ? new AppClosed("the app was closed: nothing is read any more", { details: { stream }, cause: error }) : error;
+  }
 }
 
 /** `return()` of its iterator answers at once, also while it waits for the next page. */

@@ -55,7 +55,7 @@ export async function tidemark(options: AppOptions): Promise<App> {
     const registry = new Registry(bounds, environment, counters, ending);
     const committer = new Committer(store, environment.clock, counters);
     const snapshotter = backend.snapshots === undefined ? undefined : new Snapshotter(backend.snapshots, environment, counters);
-    const calls = new Calls({ registry, tokens, storeId, environment, middleware: options.middleware, closing: closing.signal });
+    const calls = new Calls({ registry, tokens, storeId, environment, middleware: options.middleware });
     const kinds = new Map(
       options.aggregates.map((aggregate) => {
         const behaviour = behaviourOf(aggregate);
@@ -85,8 +85,11 @@ export async function tidemark(options: AppOptions): Promise<App> {
     const stop = async (): Promise<void> => {
       const until = environment.clock.elapsed() + closeTimeoutMs;
       const left = (): number => Math.max(1, until - environment.clock.elapsed());
-      closing.abort(new AppClosed("the app is closed: no command is taken any more"));
-      const drained = await registry.close(closeTimeoutMs);
+      const closed = new AppClosed("the app is closed: no command is taken any more");
+      const draining = registry.close(closeTimeoutMs);
+      closing.abort(closed);
+      calls.close(closed);
+      const drained = await draining;
       if (!drained) environment.logger.error({ closeTimeoutMs }, "commands were given up when the app closed");
       const flushed = await within(Promise.all([snapshotter?.flush(), ...[...runners.values()].map((runner) => runner.stop())]), left(), environment.clock);
       if (!flushed) environment.logger.error({ closeTimeoutMs }, "snapshots or read models did not stop in time when the app closed");
