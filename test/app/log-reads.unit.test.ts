@@ -4,7 +4,7 @@ import { accepted, aggregate, type EventPage } from "../../src/index.ts";
 import { memoryBackend } from "../../src/store/memory/index.ts";
 import { testApp, type TestApp, type TestAppOptions } from "../../src/testing/index.ts";
 import { Account } from "../actor/account.ts";
-import { eventOf, stranger, watch } from "../actor/support.ts";
+import { eventOf, scene, stranger, watch } from "../actor/support.ts";
 
 const Note = aggregate("note", {
   initial: () => ({ text: "" }),
@@ -212,6 +212,18 @@ describe("a subscription", () => {
     expect(closed.ended.code).toBe("AppClosed");
   });
 
+  it("that is left while it waits for news ends at once", async () => {
+    const { app, settle } = await filled(2);
+    const pages = app.subscribe([Account])[Symbol.asyncIterator]();
+    await pages.next();
+    const next = watch(pages.next());
+    await settle();
+    const left = watch(pages.return?.() ?? Promise.reject(new Error("it cannot be left")));
+    await settle();
+    expect([left.answered, left.error, next.answered, next.error]).toEqual([true, undefined, true, undefined]);
+    expect(next.value).toEqual({ done: true, value: undefined });
+  });
+
   it("names what is wrong with it when it is iterated", async () => {
     const { app, settle, store } = await filled(2);
     const nothing = follow(app.subscribe([]));
@@ -226,6 +238,27 @@ describe("a subscription", () => {
 });
 
 describe("a closed app", () => {
+  it("cuts off reads that are under way, and says that it was the app", async () => {
+    const { app, run, settle, store } = await scene({ aggregates: [Account] });
+    await run(app.at(Account, "a").deposit({ amount: 1 }));
+    const doors: (() => void)[] = [];
+    const wait = async <T>(read: () => Promise<T>): Promise<T> => {
+      await new Promise<void>((resolve) => doors.push(resolve));
+      return read();
+    };
+    store.readScripts.push(wait, wait, wait);
+    const own = new AbortController();
+    const reads = [watch(app.history(Account, "a")), watch(app.stateAt(Account, "a", 1)), watch(app.history(Account, "a", { signal: own.signal }))];
+    await settle();
+    own.abort();
+    const closing = watch(app.close());
+    await settle();
+    for (const go of doors) go();
+    await settle();
+    expect(closing.answered).toBe(true);
+    expect(reads.map(({ code }) => code)).toEqual(["AppClosed", "AppClosed", "Aborted"]);
+  });
+
   it("reads nothing any more, and says so", async () => {
     const { app, run, settle } = await filled(3);
     await run(app.close());
