@@ -1,6 +1,6 @@
 /** One actor: what it decides, what it appends, and when it answers (A1 to A4, A6). */
 import { afterEach, describe, expect, it } from "vitest";
-import { Account } from "./account.ts";
+import { Account, balances } from "./account.ts";
 import { amountsOf, besides, eventOf, eventsOf, scene, stranger, watch, type Scene, type ScriptedOptions } from "./support.ts";
 import type { TestAppOptions } from "../../src/testing/index.ts";
 import { isTidemarkError, StoreUnavailable } from "../../src/index.ts";
@@ -187,6 +187,19 @@ describe("A3 an actor answers only what is durable", () => {
     const { token } = await other.run(other.app.at(Account, "a").deposit({ amount: 10 })).then((result) => (result.ok ? result : Promise.reject(new Error("rejected"))));
     expect(await run(account.state({ from: "cache", atLeast: token }))).toMatchObject({ version: 2, state: { balance: 15 } });
     await other.close();
+  });
+
+  it("`atLeast` with a token that names no stream does so by its position", async () => {
+    const { app, run, store } = await begin();
+    const account = app.at(Account, "a");
+    await run(account.deposit({ amount: 5 }));
+    const other = await besides(store.log, { aggregates: [Account], readModels: [balances] });
+    open.push(other);
+    await other.run(other.app.at(Account, "a").deposit({ amount: 10 }));
+    await other.settle();
+    const { token } = await other.run(other.app.answer(balances, (view) => view.get("a")));
+    expect(await run(account.state({ from: "cache" }))).toMatchObject({ version: 1 });
+    expect(await run(account.state({ from: "cache", atLeast: token }))).toMatchObject({ version: 2, state: { balance: 15 } });
   });
 
   it("a confirmation that cannot be read fails those who wait for it, and the next command works", async () => {

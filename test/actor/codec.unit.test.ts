@@ -97,6 +97,43 @@ describe("an asynchronous codec", () => {
     expect(results).toMatchObject([{ value: { version: 1 } }, { reason: { code: "DomainCodeFailed", cause: { message: "no key" } } }, { value: { version: 2 } }]);
   });
 
+  it("that throws at once, while an append is under way, fails that command alone", async () => {
+    const codec: Codec = {
+      encode(batch) {
+        if (batch.some(({ data }) => (data as { amount: number }).amount === 13)) throw new Error("no key");
+        return batch.map(({ data }) => hide(JSON.stringify(data)));
+      },
+      decode: (batch) => batch.map(({ data }) => JSON.parse(show(data)) as unknown),
+    };
+    const { app, settle, store } = await begin({ codec });
+    const account = app.at(Account, "a");
+    store.hold();
+    const works = [watch(account.deposit({ amount: 1 }))];
+    await settle();
+    works.push(watch(account.deposit({ amount: 13 })), watch(account.deposit({ amount: 2 })));
+    await settle();
+    await store.release();
+    await settle();
+    expect([works[0]?.value, works[2]?.value]).toMatchObject([{ version: 1 }, { version: 2 }]);
+    expect(works[1]?.error).toMatchObject({ code: "DomainCodeFailed", cause: { message: "no key" } });
+  });
+
+  it("that never answers ends its command at the hard bound, and the stream goes on with the next", async () => {
+    const codec = hiding(noWait);
+    let stuck = true;
+    const { app, clock, settle } = await begin({
+      codec: { ...codec, encode: (batch) => (stuck ? new Promise(() => undefined) : codec.encode(batch)) },
+      actors: { commandTimeoutMs: 2000 },
+    });
+    const first = watch(app.at(Account, "a").deposit({ amount: 1 }));
+    await clock.advance(10_000);
+    expect(first.code).toBe("DeadlineExceeded");
+    stuck = false;
+    const second = watch(app.at(Account, "a").deposit({ amount: 2 }));
+    await settle();
+    expect(second.value).toMatchObject({ ok: true, version: 1 });
+  });
+
   it("that cannot decode makes the stream EventUnreadable by name, and no other stream", async () => {
     const forgotten = new Set<string>();
     const { app, clock, run, store } = await begin({ codec: hiding(noWait, forgotten), actors: { idleTimeoutMs: 10 } });

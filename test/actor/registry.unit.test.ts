@@ -1,8 +1,9 @@
 /** The actors of one process: at most one for each stream, bounded, and gone when nobody needs them (R1 to R5). */
 import { afterEach, describe, expect, it } from "vitest";
 import { Account } from "./account.ts";
-import { amountsOf, scene, watch, type ReadScript, type Scene } from "./support.ts";
-import type { TestAppOptions } from "../../src/testing/index.ts";
+import { tidemark } from "../../src/index.ts";
+import { amountsOf, scene, scriptedStore, watch, type ReadScript, type Scene } from "./support.ts";
+import { manualEnvironment, type TestAppOptions } from "../../src/testing/index.ts";
 
 const open: { close(): Promise<void> }[] = [];
 async function begin(options: Partial<Omit<TestAppOptions, "store">> = {}): Promise<Scene> {
@@ -156,6 +157,38 @@ describe("an actor is unloaded", () => {
     }
     expect(app.metrics().residentActors).toBe(0);
     expect(await amountsOf(store.other, "account-a")).toHaveLength(40);
+  });
+});
+
+describe("a wall clock that jumps, back or forth", () => {
+  it.each([-3_600_000, 3_600_000])("by %i ms ends no command, unloads no actor and keeps none for longer", async (jump) => {
+    const environment = manualEnvironment();
+    const { clock } = environment;
+    let jumped = 0;
+    const jumping = { ...clock, now: () => clock.now() + jumped };
+    const store = scriptedStore();
+    const opening = tidemark({ store: store.backend, aggregates: [Account], environment: { ...environment, clock: jumping }, actors: { idleTimeoutMs: 4000, commandTimeoutMs: 8000 } });
+    await clock.settle();
+    const app = await opening;
+    const idle = watch(app.at(Account, "idle").deposit({ amount: 1 }));
+    await clock.settle();
+    store.hold();
+    const busy = watch(app.at(Account, "busy").deposit({ amount: 1 }));
+    await clock.settle();
+    jumped = jump;
+    await clock.advance(2000);
+    expect(busy.answered).toBe(false);
+    expect(app.metrics()).toMatchObject({ residentActors: 2, passivations: 0 });
+    await clock.advance(3000);
+    expect(app.metrics()).toMatchObject({ residentActors: 1, passivations: 1 });
+    await clock.advance(5000);
+    expect(busy.code).toBe("OutcomeUnknown"); // its bound of eight seconds has passed, and nothing else
+    await store.release();
+    await clock.settle();
+    expect(idle.value).toMatchObject({ ok: true });
+    const closing = watch(app.close());
+    await clock.settle();
+    expect(closing.answered).toBe(true);
   });
 });
 

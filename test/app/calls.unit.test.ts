@@ -77,6 +77,16 @@ describe("what is recorded with an event", () => {
     expect((await eventsOf(store.other, "account-a"))[0]?.metadata.user).toEqual({ tags: ["a"] });
   });
 
+  it("is what the options said when the call was made", async () => {
+    const { app, run, store } = await begin();
+    const options = { correlationId: "before", traceparent: "before" };
+    const work = app.at(Account, "a").deposit({ amount: 1 }, options);
+    options.correlationId = "after";
+    options.traceparent = "after";
+    await run(work);
+    expect((await eventsOf(store.other, "account-a"))[0]?.metadata).toMatchObject({ correlationId: "before", traceparent: "before" });
+  });
+
   it("is what the decision sees as metadata", async () => {
     const { app, run } = await begin();
     const result = await run(app.at(Exchange, "x").buy({ amount: 1 }, { metadata: { by: "u-1" } }));
