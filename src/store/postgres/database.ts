@@ -62,6 +62,7 @@ export class Database {
   readonly #owned: boolean;
   readonly #onError: (error: Error) => void;
   #holders = 0;
+  readonly #guarded = new WeakSet<PoolClient>();
   readonly #sessions = new Set<Promise<unknown>>();
   #closed = false;
 
@@ -124,8 +125,9 @@ export class Database {
   async #session<T>(work: (session: Session) => Promise<T>, boundMs: number): Promise<T> {
     if (this.#closed) throw new StoreClosed(`the connection to ${this.name} is closed`, { details: { database: this.name } });
     const client = await this.#connect();
-    const ignore = (): void => undefined;
-    client.on("error", ignore);
+    // For good: a connection may fail once more after it was given back to be thrown away, and without a listener Node would end the process.
+    if (!this.#guarded.has(client)) client.on("error", ignore);
+    this.#guarded.add(client);
     let broken = false;
     const answered = async <R>(answer: Promise<{ readonly rows: R[] }>): Promise<readonly R[]> => {
       try {
@@ -147,7 +149,6 @@ export class Database {
     try {
       return await work(session);
     } finally {
-      client.off("error", ignore);
       client.release(broken);
     }
   }
@@ -182,6 +183,11 @@ export class Database {
       answer.catch(() => undefined);
     }
   }
+}
+
+/** What went wrong is told by the statement. */
+function ignore(): void {
+  // nothing more to do
 }
 
 /** Rejects with Aborted as soon as the signal does; the work goes on unheard. */

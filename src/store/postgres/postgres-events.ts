@@ -32,7 +32,7 @@ import { StreamReader } from "./stream-reader.ts";
 
 const CAPABILITIES: StoreCapabilities = Object.freeze({
   totalOrder: true,
-  groupsInFlight: Number(process.env["TGF"] ?? 2),
+  groupsInFlight: 2,
   maxAppendBytes: 16 * 1024 * 1024,
   maxAppendsInBatch: 1024,
   idempotentAny: false,
