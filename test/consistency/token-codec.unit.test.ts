@@ -170,6 +170,14 @@ function withCheckSum(body: string): string {
   return `${body}.${[0, 6, 12, 18].map((shift) => digits[(sum >>> shift) & 63]).join("")}`;
 }
 
+describe("a signature", () => {
+  it("is of its alphabet: a character that means the same byte is refused", () => {
+    const text = signed.encode([one]);
+    const last = text.charCodeAt(text.length - 1);
+    expect(() => signed.decode(text.slice(0, -1) + String.fromCharCode(last + 0x100))).toThrow(coded("TokenForged") as Error);
+  });
+});
+
 describe("the token of one entry", () => {
   it("comes back as it went, whichever was written before it", () => {
     fc.assert(

@@ -92,3 +92,10 @@ describe("order", () => {
     expect(() => assertRowKey(key)).toThrow(expect.objectContaining({ code: "InvalidArgument" }));
   });
 });
+
+describe("names that objects inherit", () => {
+  it("are fields that a row does not have, as in a database", () => {
+    expect(matches({ id: "1" }, parseWhere({ __proto__: undefined, ["__proto__"]: null }))).toBe(true);
+    expect(matches({ id: "1" }, parseWhere({ constructor: null }))).toBe(true);
+  });
+});
