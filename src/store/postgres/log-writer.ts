@@ -82,7 +82,7 @@ export class LogWriter {
       }
     }
     try {
-      const rows = await this.#db.query(this.#exact, [intArray(continued), textArray(names), intArray(versions), ...columns], { boundMs: APPEND_BOUND_MS });
+      const rows = await this.#db.query(this.#exact, [intArray(continued), textArray(names), intArray(versions), ...columns], { boundMs: APPEND_BOUND_MS, prepared: true });
       return Number(rows[0]?.[0]);
     } catch (error) {
       const state = sqlState(error);
@@ -92,7 +92,7 @@ export class LogWriter {
   }
 
   async #check(streams: readonly string[], expected: readonly number[], counts: readonly number[], columns: readonly Buffer[]): Promise<AppendOutcome[]> {
-    const rows = await this.#db.query(this.#checked, [textArray(streams), intArray(expected), intArray(counts), ...columns], { boundMs: APPEND_BOUND_MS });
+    const rows = await this.#db.query(this.#checked, [textArray(streams), intArray(expected), intArray(counts), ...columns], { boundMs: APPEND_BOUND_MS, prepared: true });
     const versions = numbersOf(rows[0]?.[0]);
     const positions = numbersOf(rows[0]?.[1]);
     return streams.map((_, index) => {

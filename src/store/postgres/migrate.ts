@@ -6,7 +6,7 @@
  * M3 A schema of a newer version is refused, before anything is written.
  */
 import { InvalidArgument, SchemaTooNew, StoreUnavailable } from "../../errors.ts";
-import { quoted, type Database, type Session } from "./database.ts";
+import { quoted, type Database, type Queryable, type Session } from "./database.ts";
 import { toTidemarkError } from "./postgres-error.ts";
 
 /** First half of the keys of all advisory locks of Tidemark; the second says which. */
@@ -66,7 +66,7 @@ async function run(db: Database, schema: string, session: Session, kind: SchemaK
 }
 
 /** A schema that stands already may belong to a role that can make no other. */
-async function preparation(session: Pick<Session, "query">, schema: string): Promise<readonly string[]> {
+async function preparation(session: Queryable, schema: string): Promise<readonly string[]> {
   const s = quoted(schema);
   const standing = await session.query("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", [schema]);
   return [...(standing.length === 0 ? [`CREATE SCHEMA ${s};`] : []), `CREATE TABLE IF NOT EXISTS ${s}.meta (name text PRIMARY KEY, value text NOT NULL);`];
@@ -83,7 +83,7 @@ function steps(db: Database, schema: string, { migrations, versionName }: Schema
  * 0: there is nothing yet. M2. The catalogue is asked by a query of its own: names are otherwise looked up in a cache of the session, which may not have
  * heard yet of what another one has just made.
  */
-async function versionOf(session: Pick<Session, "query">, schema: string, { versionName }: SchemaKind): Promise<number> {
+async function versionOf(session: Queryable, schema: string, { versionName }: SchemaKind): Promise<number> {
   const tables = await session.query("SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = 'meta'", [schema]);
   if (tables.length === 0) return 0;
   const rows = await session.query(`SELECT value FROM ${quoted(schema)}.meta WHERE name = $1`, [versionName]);

@@ -84,11 +84,8 @@ export class StreamReader {
     if (questions.length === 0) return;
     this.#inFlight++;
     try {
-      const rows = await this.#db.query(this.#forward, [
-        textArray(questions.map(({ stream }) => stream)),
-        intArray(questions.map(({ from }) => from)),
-        intArray(questions.map(({ limit }) => limit)),
-      ]);
+      const values = [textArray(questions.map(({ stream }) => stream)), intArray(questions.map(({ from }) => from)), intArray(questions.map(({ limit }) => limit))];
+      const rows = await this.#db.query(this.#forward, values, { prepared: true });
       let row = 0;
       for (const [index, question] of questions.entries()) {
         const first = row;

@@ -11,7 +11,7 @@ import { hash } from "node:crypto";
 import { InvalidArgument } from "../../errors.ts";
 import type { BuildKey, TableDefinition } from "../../readmodel/view-store.ts";
 import { assertField } from "../../readmodel/where.ts";
-import { quoted, type Database, type Session } from "./database.ts";
+import { quoted, type Database, type Queryable, type Session } from "./database.ts";
 import { DDL_BOUND_MS, LOCK_SPACE, type SchemaKind } from "./migrate.ts";
 
 export const VIEW_SCHEMA: SchemaKind = { what: "read models", versionName: "views_version", migrations: [tables] };
@@ -136,7 +136,7 @@ async function makeBuild(session: Session, schema: string, key: BuildKey, defini
   }
 }
 
-async function standingOf(session: Pick<Session, "query">, schema: string, key: BuildKey): Promise<{ readonly table: string; readonly definition: string } | undefined> {
+async function standingOf(session: Queryable, schema: string, key: BuildKey): Promise<{ readonly table: string; readonly definition: string } | undefined> {
   const rows = await session.query(`SELECT table_name, definition FROM ${quoted(schema)}.checkpoints WHERE model = $1 AND version = $2 AND build = $3`, [key.model, key.version, key.build]);
   const row = rows[0];
   return row === undefined ? undefined : { table: String(row[0]), definition: String(row[1]) };

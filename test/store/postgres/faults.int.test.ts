@@ -51,7 +51,7 @@ describe.skipIf(!available)("PostgreSQL that fails", () => {
   it("an append whose reply is lost is unknown, and stands; the same ids again are answered as the first time", async () => {
     const store = await open();
     await store.append([appendOf("order-1", 0, ["a"])]);
-    proxy.cutAfter = (bytes) => bytes.includes("append_exact");
+    proxy.cutAfter = (bytes) => bytes.includes("Happened");
     const [outcome] = await store.append([appendOf("order-1", 1, ["b", "c"])]);
     proxy.cutAfter = undefined;
     expect(outcome?.kind).toBe("unknown");

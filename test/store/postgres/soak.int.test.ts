@@ -55,7 +55,7 @@ describe.skipIf(!available)(`processes on one PostgreSQL, killed, stopped and cu
         proxy.reset();
       },
       async cut() {
-        proxy.cutAfter = (bytes) => bytes.includes("append_") && random() < 0.3;
+        proxy.cutAfter = (bytes) => (bytes.includes("Deposited") || bytes.includes("Withdrawn")) && random() < 0.3;
         await pause(200);
         proxy.cutAfter = undefined;
       },
