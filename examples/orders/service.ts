@@ -2,7 +2,7 @@
 import type { AddressInfo } from "node:net";
 import type { FastifyBaseLogger } from "fastify";
 import { simulateShop } from "./demo/simulated-shop.ts";
-import { createServer } from "./http/server.ts";
+import { createServer, type ServerOptions } from "./http/server.ts";
 import { openShop, type Shop, type ShopOptions } from "./shop.ts";
 
 export interface ServiceOptions extends Omit<ShopOptions, "environment"> {
@@ -11,6 +11,7 @@ export interface ServiceOptions extends Omit<ShopOptions, "environment"> {
   readonly port: number;
   /** Lets a simulated shop trickle orders in. */
   readonly demo?: boolean;
+  readonly http?: ServerOptions;
   readonly logger: FastifyBaseLogger;
 }
 
@@ -21,17 +22,20 @@ export interface Service {
   close(): Promise<void>;
 }
 
-export async function startService({ host, port, demo = false, logger, ...options }: ServiceOptions): Promise<Service> {
+export async function startService({ host, port, demo = false, logger, http, ...options }: ServiceOptions): Promise<Service> {
   const shop = await openShop({ ...options, environment: { logger } });
-  const server = await createServer(shop, logger).catch(closing(shop));
+  const server = await createServer(shop, logger, http).catch(closing(shop));
   await server.listen({ host, port }).catch(closing(shop));
   const ended = new AbortController();
   const simulation = demo ? simulateShop(shop, logger, ended.signal) : undefined;
   const close = async (): Promise<void> => {
     ended.abort();
-    await simulation;
-    await server.close();
-    await shop.app.close();
+    try {
+      await simulation;
+      await server.close();
+    } finally {
+      await shop.app.close();
+    }
   };
   let closed: Promise<void> | undefined;
   return { url: urlOf(server.server.address() as AddressInfo), shop, close: () => (closed ??= close()) };

@@ -104,6 +104,17 @@ describe("commands", () => {
     expect((await Promise.all(placing)).filter(({ status }) => status === 201)).toHaveLength(1);
   });
 
+  test("more than the service takes at once is 429 as well", async () => {
+    const { promise: opened, resolve: openGate } = Promise.withResolvers<void>();
+    const busy = await start({ store: appendsVia((append) => async (appends) => (await opened, append(appends))), actors: { maxPendingCommands: 1 } });
+    const placing = ["o-1", "o-2"].map((id) => post(`/orders/${id}/place`, { customer: "c-1", items }, {}, busy.url));
+    const refused = await Promise.race(placing); // the other one waits for the store
+    expectProblem(refused, 429, "Overloaded");
+    expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
+    openGate();
+    expect((await Promise.all(placing)).filter(({ status }) => status === 201)).toHaveLength(1);
+  });
+
   test("a store that is out of order is 503, with when to come again", async () => {
     const refused = { kind: "refused", code: "unavailable", message: "the disk is away", retryable: true } as const;
     const broken = await start({ store: appendsVia(() => (appends) => Promise.resolve(appends.map(() => refused))) });

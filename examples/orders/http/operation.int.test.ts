@@ -1,11 +1,25 @@
 /** What a service needs to be run: health, metrics, documents, bounds, and a clean end. */
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { request as httpRequest } from "node:http";
 import { connect } from "node:net";
+import { pino } from "pino";
 import { describe, expect, test } from "vitest";
-import { call, expectProblem, get, items, place, post, start, useService } from "./test-service.ts";
+import { Order } from "../domain.ts";
+import { startService } from "../service.ts";
+import type { HttpServer } from "./schemas.ts";
+import { call, expectProblem, get, items, place, post, rawConnection, start, untilEnd, url, useService } from "./test-service.ts";
 
 useService();
+
+/** The beginning of a command; the rest of its body never comes. */
+const halfSent = "POST /orders/o-1/place HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{";
+
+function expectRawProblem(response: string, status: number, code: string): void {
+  const [head = "", body = ""] = response.split("\r\n\r\n");
+  expect(head).toMatch(new RegExp(`^HTTP/1\\.1 ${status} [\\s\\S]*content-type: application/problem\\+json`));
+  expect(JSON.parse(body)).toEqual({ status, code, title: expect.any(String), detail: expect.any(String) });
+}
 
 describe("operation", () => {
   test("is alive, ready once the read models have caught up, and says how it is doing", async () => {
@@ -68,6 +82,29 @@ describe("operation", () => {
     expect(reply.body).not.toHaveProperty("stack");
   });
 
+  test("a request that does not arrive in time is told so, whether its headers or its body are late", async () => {
+    const own = await start({ http: { requestTimeoutMs: 300 } });
+    for (const text of ["POST /orders/o-1/place HTTP/1.1\r\nHost: x\r\n", halfSent]) {
+      expectRawProblem(await untilEnd(await rawConnection(own.url, text)), 408, "RequestTimeout");
+    }
+  });
+
+  test.each([
+    ["what is no HTTP", "GARBAGE\r\n\r\n", 400, "MalformedRequest"],
+    ["two lengths", "POST /orders/o-1/place HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "MalformedRequest"],
+    ["headers without end", `GET /orders HTTP/1.1\r\nHost: x\r\nX-Long: ${"x".repeat(20_000)}\r\n\r\n`, 431, "HeadersTooLarge"],
+  ])("refuses %s with a problem as well", async (_what, text, status, code) => {
+    expectRawProblem(await untilEnd(await rawConnection(url(), text)), status, code);
+  });
+
+  test("what is no HTTP does not stand in the middle of an answer that has begun", async () => {
+    const socket = await rawConnection(url(), "GET /events HTTP/1.1\r\nHost: x\r\n\r\n");
+    const said = untilEnd(socket);
+    await once(socket, "data");
+    socket.write("GARBAGE\r\n\r\n");
+    expect((await said).match(/HTTP\/1\.1 \d+/g)).toEqual(["HTTP/1.1 200"]);
+  });
+
   test("the delay switch is bounded", async () => {
     expect((await post("/demo/projection-delay", { ms: 20 })).body).toEqual({ ms: 20 });
     expect((await get("/demo/projection-delay")).body).toEqual({ ms: 20 });
@@ -82,6 +119,27 @@ describe("operation", () => {
     const ended = once(socket, "close");
     await own.close();
     await ended;
+  });
+
+  test("closing does not wait for ever for a client that does not send the rest of its request", async () => {
+    const own = await start({ http: { closeGraceMs: 50 } });
+    const socket = await rawConnection(own.url, halfSent);
+    await call("/healthz", {}, own.url); // by now the service has begun with the request before it
+    const ended = untilEnd(socket);
+    await own.close();
+    await ended;
+  });
+
+  test("the app is closed although the server cannot close", async () => {
+    const breakClose = (message: unknown): void => {
+      const { fastify: server } = message as { fastify: HttpServer };
+      server.addHook("onClose", () => Promise.reject(new Error("a part does not end")));
+    };
+    subscribe("fastify.initialization", breakClose);
+    const own = await startService({ store: "memory:", host: "127.0.0.1", port: 0, logger: pino({ level: "silent" }) });
+    unsubscribe("fastify.initialization", breakClose);
+    await expect(own.close()).rejects.toThrow("a part does not end");
+    await expect(own.shop.app.at(Order, "o-1").place({ customer: "c-1", items })).rejects.toMatchObject({ code: "AppClosed" });
   });
 
   test("closing answers what is under way", async () => {

@@ -29,7 +29,9 @@ const STATUSES: Readonly<Record<string, number>> = {
   WrongExpectedVersion: 412,
   AppendTooLarge: 413,
   CommandIdReused: 422,
+  StoreRewound: 400,
   MailboxFull: 429,
+  Overloaded: 429,
   ReadModelStopped: 503,
   Aborted: 503,
   AppClosed: 503,
@@ -66,11 +68,12 @@ function membersOf(error: TidemarkError): Readonly<Record<string, unknown>> {
 
 /** Answers with the problem, and says when to come again where that helps. */
 export function sendProblem(reply: AnyReply, problem: HttpProblem): AnyReply {
-  const { status, code, message, members } = problem;
+  const { status, members } = problem;
   if (status === 429 || status === 503) void reply.header("retry-after", RETRY_AFTER_SECONDS);
   if (status === 412 && typeof members["actual"] === "number") void reply.header("etag", `"${members["actual"]}"`);
-  return reply
-    .code(status)
-    .type("application/problem+json")
-    .send({ title: STATUS_CODES[status] ?? "Error", status, code, detail: message, ...members });
+  return reply.code(status).type("application/problem+json").send(problemBody(problem));
+}
+
+export function problemBody({ status, code, message, members }: HttpProblem): object {
+  return { title: STATUS_CODES[status] ?? "Error", status, code, detail: message, ...members };
 }

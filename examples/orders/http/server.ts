@@ -2,6 +2,7 @@
 import cookie from "@fastify/cookie";
 import { fastify, LogController, type FastifyBaseLogger } from "fastify";
 import type { Shop } from "../shop.ts";
+import { clientErrors } from "./client-errors.ts";
 import { closingSignal } from "./closing.ts";
 import { commandRoutes } from "./commands.ts";
 import { customerRoutes } from "./customers.ts";
@@ -23,28 +24,42 @@ const limits = {
   bodyLimit: 64 * 1024,
   /** An id of 128 characters, percent-encoded. */
   routerOptions: { maxParamLength: 128 * 12 },
-  /** For a request to arrive, in milliseconds. */
-  requestTimeout: 30_000,
 };
 
+export interface ServerOptions {
+  /** For a request to arrive, its headers and body, in milliseconds; default 30,000. */
+  readonly requestTimeoutMs?: number;
+  /** How long a close waits for requests under way, in milliseconds; default 5000, and below the 10,000 after which Fastify gives its close up. */
+  readonly closeGraceMs?: number;
+}
+
+/** Node looks for late requests at intervals of its own, 30 s by default. */
+const TIMEOUT_CHECKS = 6;
+
 /** Makes the server; it listens when `listen` is called. */
-export async function createServer(shop: Shop, logger: FastifyBaseLogger): Promise<HttpServer> {
+export async function createServer(shop: Shop, logger: FastifyBaseLogger, options: ServerOptions = {}): Promise<HttpServer> {
+  const { requestTimeoutMs = 30_000, closeGraceMs = 5000 } = options;
   const fail = (error: unknown, reply: AnyReply): void => {
     const problem = problemOf(error);
     if (problem.status === 500) reply.log.error({ err: error }, problem.code);
     else reply.log.debug({ code: problem.code, status: problem.status }, problem.message);
     sendProblem(reply, problem);
   };
+  const refusals = clientErrors();
   const server: HttpServer = fastify({
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true }),
     ...limits,
+    requestTimeout: requestTimeoutMs,
+    http: { headersTimeout: requestTimeoutMs, connectionsCheckingInterval: requestTimeoutMs / TIMEOUT_CHECKS },
+    clientErrorHandler: refusals.handle,
     frameworkErrors: (error, _request, reply) => fail(error, reply),
   });
   server.setValidatorCompiler(validate);
   server.setSerializerCompiler(() => (data) => JSON.stringify(data));
   server.setErrorHandler((error, _request, reply) => fail(error, reply));
-  const closing = closingSignal(server);
+  const closing = closingSignal(server, closeGraceMs);
+  refusals.watch(server);
   server.addHook("onSend", (_request, reply, _payload, done) => {
     if (!reply.hasHeader("cache-control")) void reply.header("cache-control", "no-store");
     done();

@@ -1,4 +1,6 @@
 /** For the tests of the HTTP side: a service on a store in memory, and how to call it over a real socket. */
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, expect } from "vitest";
 import { startService, type Service, type ServiceOptions } from "../service.ts";
@@ -51,6 +53,23 @@ export const get = (path: string, headers: Headers = {}): Promise<Reply> => call
 export function post(path: string, body: unknown = {}, headers: Headers = {}, at?: string): Promise<Reply> {
   const text = typeof body === "string" ? body : JSON.stringify(body);
   return call(path, { method: "POST", headers: { "content-type": "application/json", ...headers }, body: text }, at);
+}
+
+/** A connection of its own on which `text` has been sent, for what no HTTP client would do. */
+export async function rawConnection(at: string, text: string): Promise<Socket> {
+  const socket = connect(Number(new URL(at).port), "127.0.0.1");
+  await once(socket, "connect");
+  await new Promise<unknown>((sent) => socket.write(text, sent));
+  return socket;
+}
+
+/** All that comes on the connection until the service ends it. */
+export async function untilEnd(socket: Socket): Promise<string> {
+  let said = "";
+  socket.on("data", (chunk: Buffer) => (said += chunk.toString()));
+  socket.on("error", () => undefined); // a reset is an end as well
+  await once(socket, "close");
+  return said;
 }
 
 export async function place(customer = "c-1"): Promise<{ id: string; token: string; reply: Reply }> {
