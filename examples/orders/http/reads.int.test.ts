@@ -1,5 +1,6 @@
 /** Reads over HTTP: as fresh as their token asks for. */
 import { describe, expect, test } from "vitest";
+import { tokens } from "../../../src/consistency/token-codec.ts";
 import { Order } from "../domain.ts";
 import { call, expectProblem, get, items, newId, place, post, shop, start, useService, type Reply } from "./test-service.ts";
 
@@ -142,6 +143,14 @@ describe("the session's cookie", () => {
     const write = await post(`/orders/${newId()}/place`, { customer: "c-1", items }, { cookie: `tidemark-token=${foreign}` });
     expect(write.status).toBe(201);
     expect((await get("/stats", { cookie: `tidemark-token=${cookieOf(write)}` })).status).toBe(200);
+  });
+
+  test("that is full of other stores does not make a command that was done look refused; the newest write counts", async () => {
+    const entries = Array.from({ length: 98 }, (_, index) => ({ store: `store-abcdef-${index.toString(36)}`, category: "z".repeat(20), version: 0, position: { log: 1 } }));
+    const full = tokens().encode(entries);
+    const { status, headers, body } = await post(`/orders/${newId()}/place`, { customer: "c-1", items }, { cookie: `tidemark-token=${full}` });
+    expect({ status, cookie: cookieOf({ status, headers, body }) }).toEqual({ status: 201, cookie: body.token });
+    expect(() => shop().app.mergeTokens(full, body.token)).toThrow(/does not fit/);
   });
 
   test("that is damaged is refused once, and gone; a write replaces it", async () => {

@@ -36,11 +36,12 @@ export function forgetToken(reply: AnyReply): void {
   void reply.clearCookie(COOKIE, cookieOptions);
 }
 
+/** Undefined where the cookie cannot be used, or demands so much already that both do not fit in one token: then the newest write counts. */
 function tryMerge(app: App, before: string, token: string): string | undefined {
   try {
     return app.mergeTokens(before, token);
   } catch (error) {
-    if (isTidemarkError(error, "TokenMalformed") || isTidemarkError(error, "TokenForged")) return undefined;
+    if (["TokenMalformed", "TokenForged", "InvalidArgument"].some((code) => isTidemarkError(error, code))) return undefined;
     throw error;
   }
 }
