@@ -3,7 +3,7 @@
  *
  * E1 The stream starts after what `Last-Event-ID` (or `?after=`) names, else after what the statistics have seen: whoever follows first and reads then misses nothing.
  * E2 Only the last event of a page carries an id, the token of the page: a client that was cut off in the middle gets the page again and misses nothing.
- * E3 A client that reads slowly slows down its own stream and nobody else's; one that has gone ends it.
+ * E3 A client that reads slowly slows down its own stream and nobody else's: no page is read for it before it has taken the one before, and one that has gone ends it.
  */
 import { once } from "node:events";
 import { PassThrough } from "node:stream";
@@ -11,7 +11,6 @@ import { z } from "zod";
 import type { EventPage } from "../../../src/index.ts";
 import { Order } from "../domain.ts";
 import type { Shop } from "../shop.ts";
-import { clientGone } from "./client-gone.ts";
 import { HttpProblem } from "./problem.ts";
 import { responses, type HttpServer } from "./schemas.ts";
 
@@ -28,21 +27,26 @@ export function eventRoutes(server: HttpServer, { app, models }: Shop, closing: 
   let streams = 0;
   const here = async (): Promise<string> => (await app.answer(models.statistics, () => Promise.resolve())).token;
 
-  server.get("/events", { schema: { tags: ["reads"], operationId: "streamEvents", produces: ["text/event-stream"], headers, querystring, response: responses({}, [400, 503]) } }, async (request, reply) => {
+  const schema = { tags: ["reads"], operationId: "streamEvents", produces: ["text/event-stream"], headers, querystring, response: responses({}, [400, 503]) };
+  // HEAD would begin a stream that nobody reads.
+  server.get("/events", { exposeHeadRoute: false, schema }, async (request, reply) => {
     if (streams >= MAX_STREAMS) throw new HttpProblem(503, "TooManyStreams", `no more than ${MAX_STREAMS} clients can follow at once`);
-    const after = request.headers["last-event-id"] ?? request.query.after ?? (await here());
-    const signal = AbortSignal.any([clientGone(reply), closing]);
-    const pages = app.subscribe([Order], { after, pageSize: PAGE_SIZE, signal })[Symbol.asyncIterator]();
     streams++;
+    const ended = new AbortController();
+    reply.raw.once("close", () => ended.abort()); // however it came to its end
+    const signal = AbortSignal.any([ended.signal, closing]);
+    let pages: AsyncIterator<EventPage<typeof Order>>;
     let first: IteratorResult<EventPage<typeof Order>>;
     try {
+      const after = request.headers["last-event-id"] ?? request.query.after ?? (await here());
+      pages = app.subscribe([Order], { after, pageSize: PAGE_SIZE, signal })[Symbol.asyncIterator]();
       first = await pages.next(); // E1; a bad token fails here, where it still can be a problem
     } catch (error) {
       streams--;
       throw error;
     }
     const out = new PassThrough();
-    const heartbeat = setInterval(() => out.write(":\n\n"), HEARTBEAT_MS);
+    const heartbeat = setInterval(() => out.writableNeedDrain || out.write(":\n\n"), HEARTBEAT_MS);
     const follow = async (): Promise<void> => {
       out.write(`retry: ${RECONNECT_MS}\n\n`);
       for (let page = first; page.done !== true; page = await pages.next()) {
