@@ -265,7 +265,9 @@ export class Actor {
   #decideInto(round: Round): Promise<void> | undefined {
     const waiting = this.#mailbox;
     if (waiting === undefined || round.full) return undefined;
-    const commands = this.#alone > 0 ? waiting.slice(0, 1) : waiting;
+    // No more than a mailbox holds: after conflicts there may be twice as many, and what is left keeps the mailbox full.
+    const most = this.#alone > 0 ? 1 : this.#ports.options.mailboxCapacity;
+    const commands = waiting.length > most ? waiting.slice(0, most) : waiting;
     this.#mailbox = commands.length < waiting.length ? waiting.slice(commands.length) : undefined;
     if (this.#alone > 0) this.#alone--;
     const took = round.decide(commands);

@@ -112,8 +112,8 @@ describe("a mailbox", () => {
           else if (action === "stranger") await stranger();
           else if (action === "advance") await test.clock.advance(60);
           else await test.settle();
-          // One round under way and the mailbox behind it; what a conflict throws back is taken up at once, and leaves room behind it.
-          if (action === "turn" || action === "advance") expect(open.size).toBeLessThanOrEqual((2 + strangers) * CAPACITY);
+          // One round under way and the mailbox behind it, however often conflicts throw back what was decided.
+          if (action === "turn" || action === "advance") expect(open.size).toBeLessThanOrEqual(2 * CAPACITY);
         }
         store.release();
         await test.clock.advance(5000); // pauses after conflicts
