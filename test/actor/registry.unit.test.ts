@@ -170,12 +170,13 @@ describe("a wall clock that jumps, back or forth", () => {
     const opening = tidemark({ store: store.backend, aggregates: [Account], environment: { ...environment, clock: jumping }, actors: { idleTimeoutMs: 4000, commandTimeoutMs: 8000 } });
     await clock.settle();
     const app = await opening;
+    jumped = jump;
     const idle = watch(app.at(Account, "idle").deposit({ amount: 1 }));
     await clock.settle();
     store.hold();
     const busy = watch(app.at(Account, "busy").deposit({ amount: 1 }));
     await clock.settle();
-    jumped = jump;
+    jumped = 2 * jump;
     await clock.advance(2000);
     expect(busy.answered).toBe(false);
     expect(app.metrics()).toMatchObject({ residentActors: 2, passivations: 0 });
