@@ -81,12 +81,18 @@ describe.skipIf(!browserComponent.available)("the page of the orders service", (
   });
 
   afterEach(async () => {
-    await Promise.all(open.splice(0).map((page) => page.context().close()));
+    await Promise.all(open.splice(0).map(closePage));
     await delayProjection(0);
     const found = complaints;
     complaints = [];
     expect(found).toEqual([]);
   });
+
+  /** Ends the routes of a test first: one that is under way when its page goes away would fail the run. */
+  async function closePage(page: Page): Promise<void> {
+    await page.unrouteAll({ behavior: "ignoreErrors" });
+    await page.context().close();
+  }
 
   async function delayProjection(ms: number): Promise<void> {
     await fetch(`${service.url}/demo/projection-delay`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ ms }) });
@@ -176,7 +182,7 @@ describe.skipIf(!browserComponent.available)("the page of the orders service", (
     await row(page, id).locator("[data-action=approve]").click();
     await expect.poll(() => older, { timeout: BOUND_MS }).toBeGreaterThan(2);
     expect(await row(page, id).getAttribute("data-phase")).toBe("pending");
-    await page.unroute(`**/orders/${id}`);
+    await page.unrouteAll({ behavior: "wait" });
     await inPhase(page, id, "settled");
   });
 
@@ -239,7 +245,7 @@ describe.skipIf(!browserComponent.available)("the page of the orders service", (
   });
 
   test("does not decide on what somebody else has changed meanwhile", async () => {
-    const page = await openPage({ expectErrors: /412/ });
+    const page = await openPage({ expectErrors: /412|ERR_FAILED/ });
     const id = await placeByHand(page, "c-race");
     await inPhase(page, id, "read");
     await page.route("**/events", (route) => route.abort());
@@ -250,7 +256,6 @@ describe.skipIf(!browserComponent.available)("the page of the orders service", (
     await page.locator(".toast.error[data-code=WrongExpectedVersion]").waitFor();
     const { events } = (await (await fetch(`${service.url}/orders/${id}/history`)).json()) as { events: { type: string }[] };
     expect(events.map((event) => event.type)).toEqual(["OrderPlaced", "OrderApproved"]);
-    complaints = complaints.filter((text) => !text.includes("net::ERR_FAILED"));
   });
 
   test("travels in time: the slider shows the state as it was at each version", async () => {
