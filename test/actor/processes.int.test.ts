@@ -12,7 +12,7 @@ const begin = (): Promise<RemoteApp> => remoteApp(files.path("accounts.db"));
 beforeAll(async () => {
   files = folder();
   [a, b] = await Promise.all([begin(), begin()]);
-});
+}, 60_000);
 afterAll(async () => {
   await Promise.all([a.end("kill"), b.end("kill")]);
   files.dispose();
@@ -26,7 +26,10 @@ async function commandIds(stream: string): Promise<string[]> {
   return events.map(({ metadata }) => metadata.commandId);
 }
 
-describe("two processes on one file", () => {
+/** Starting a process takes its time on a busy machine. */
+const timeout = 60_000;
+
+describe("two processes on one file", { timeout }, () => {
   it("A3 a rejection is confirmed with the store: what another process has made untrue is decided again, and `from: \"cache\"` shows what would be answered otherwise", async () => {
     await a.call("stale", "deposit", { amount: 5 }); // a holds the account at 5
     await b.call("stale", "deposit", { amount: 100 });
@@ -59,7 +62,7 @@ describe("two processes on one file", () => {
   });
 });
 
-describe("the same command id", () => {
+describe("the same command id", { timeout }, () => {
   it("is answered the same in another process, after a restart, and after kill -9; with another input it is CommandIdReused", async () => {
     const one = await begin();
     await b.call("restart", "state");

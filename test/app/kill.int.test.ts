@@ -35,7 +35,7 @@ async function cut(file: string, name: string, lines: number, after: number): Pr
 }
 
 describe("an app that dies by kill -9", () => {
-  it(`finds every acknowledged command once after a restart, answers it the same, and has views equal to the fold, over ${CUTS} cuts at random moments (seed ${SEED})`, { timeout: 120_000 }, async () => {
+  it(`finds every acknowledged command once after a restart, answers it the same, and has views equal to the fold, over ${CUTS} cuts at random moments (seed ${SEED})`, { timeout: 240_000 }, async () => {
     const lane = async (path: (name: string) => string, name: string, seed: number): Promise<number> => {
       const file = path(`${name}.db`);
       const random = randomFrom(seed);
