@@ -51,12 +51,12 @@ describe.skipIf(!available)("writers on one log in PostgreSQL", () => {
     expect([...standing.keys()].toSorted()).toEqual(rivals.flatMap(acknowledged).toSorted());
   });
 
-  it(`die by kill -9, 20 times at random moments, lose nothing acknowledged and hold up nobody (seed ${SEED})`, { timeout: 60_000 }, async () => {
+  it(`die by kill -9, 16 times at random moments, lose nothing acknowledged and hold up nobody (seed ${SEED})`, { timeout: 60_000 }, async () => {
     const schema = newSchema();
     const random = randomFrom(SEED);
     const survivor = await open(schema);
     const told: string[] = [];
-    for (let round = 0; round < 10; round++) {
+    for (let round = 0; round < 8; round++) {
       const pair = ["a", "b"].map((name) => child("write", database.url, schema, `${name}${round}:0`));
       await until(() => pair.every(({ lines }) => lines[0] === "ready"), "both being ready");
       for (const each of pair) {
@@ -74,7 +74,7 @@ describe.skipIf(!available)("writers on one log in PostgreSQL", () => {
       expect(performance.now() - begun, "nobody waits for the dead").toBeLessThan(2000);
     }
     const standing = await readChecked(survivor);
-    expect(told.length).toBeGreaterThan(200);
+    expect(told.length).toBeGreaterThan(150);
     expect(told.filter((id) => !standing.has(id))).toEqual([]);
   });
 
