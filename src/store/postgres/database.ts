@@ -73,7 +73,6 @@ export class Database {
   readonly #names = new Map<string, string>();
   readonly #onError: (error: Error) => void;
   #holders = 0;
-  readonly #guarded = new WeakSet<PoolClient>();
   readonly #sessions = new Set<Promise<unknown>>();
   #closed = false;
 
@@ -87,6 +86,7 @@ export class Database {
     // An idle connection that breaks is replaced by the pool; without a listener Node would end the process.
     this.#onError = (error) => environment.logger.warn({ database: this.name, error }, "an idle connection was lost");
     this.#pool.on("error", this.#onError);
+    this.#pool.on("acquire", guard);
   }
 
   /** Rows as lists of text. Errors: NotSent, NoAnswer, Aborted, StoreClosed, those of PostgreSQL. */
@@ -132,14 +132,12 @@ export class Database {
     await Promise.allSettled(this.#sessions);
     if (this.#owned) await this.#pool.end();
     this.#pool.off("error", this.#onError);
+    this.#pool.off("acquire", guard);
   }
 
   async #session<T>(work: (session: Session) => Promise<T>, boundMs: number): Promise<T> {
     if (this.#closed) throw new StoreClosed(`the connection to ${this.name} is closed`, { details: { database: this.name } });
     const client = await this.#connect();
-    // For good: a connection may fail once more after it was given back to be thrown away, and without a listener Node would end the process.
-    if (!this.#guarded.has(client)) client.on("error", ignore);
-    this.#guarded.add(client);
     let broken = false;
     const answered = async <R>(answer: Promise<{ readonly rows: R[] }>): Promise<readonly R[]> => {
       try {
@@ -205,9 +203,16 @@ export class Database {
   }
 }
 
-/** What went wrong is told by the statement. */
-function ignore(): void {
-  // nothing more to do
+const guarded = new WeakSet<PoolClient>();
+
+/**
+ * A connection may fail in the same moment in which the pool hands it out, and once more after it was given back to be thrown away. Its event then has no
+ * listener, which ends the process: each one gets one for good, as soon as the pool tells of it. What went wrong is told by the statement.
+ */
+function guard(client: PoolClient): void {
+  if (guarded.has(client)) return;
+  guarded.add(client);
+  client.on("error", () => undefined);
 }
 
 /** Rejects with Aborted as soon as the signal does; the work goes on unheard. */

@@ -10,7 +10,7 @@
  */
 import { InvalidArgument, isTidemarkError, ReadModelStopped, StoreClosed } from "../../errors.ts";
 import type { BuildKey, OpenView, Row, SavedCheckpoint, TableChanges, TableReader, ViewStore } from "../../readmodel/view-store.ts";
-import { scalarOf, type Scalar } from "../../readmodel/where.ts";
+import { fieldOf, scalarOf, type Scalar } from "../../readmodel/where.ts";
 import { toJson } from "../codec.ts";
 import type { Position } from "../position.ts";
 import { doubleArray, textArray } from "./binary-array.ts";
@@ -297,7 +297,7 @@ function writingOf(changes: TableChanges, build: BuildTable, key: BuildKey): Wri
     keys.push(text);
     rows.push(json);
     for (let index = 0; index < build.fields.length; index++) {
-      const scalar = jsonScalar(row[build.fields[index] as string]);
+      const scalar = jsonScalar(fieldOf(row, build.fields[index] as string));
       texts[index]?.push(typeof scalar === "string" ? storable(scalar) : null);
       numbers[index]?.push(typeof scalar === "number" ? scalar : null);
     }
