@@ -33,7 +33,7 @@ describe("a full mailbox", () => {
     expect(await run(account.deposit({ amount: 1 }))).toMatchObject({ ok: true, version: 5 });
   });
 
-  it("has room again once commands that waited in it were ended", async () => {
+  it("has room again as soon as the commands at its front were ended, while the stream is still being read", async () => {
     const { app, clock, settle, store } = await begin({ actors: { mailboxCapacity: 2 } });
     const account = app.at(Account, "a");
     let read: (() => void) | undefined;
@@ -41,20 +41,35 @@ describe("a full mailbox", () => {
       await new Promise<void>((resolve) => (read = resolve));
       return really();
     });
-    watch(account.settle());
-    await settle(); // begun: hydrating
-    const late = [watch(account.deposit({ amount: 1 }, { deadlineMs: 10 }))];
+    const ended = [watch(account.deposit({ amount: 1 }, { deadlineMs: 10 })), watch(account.deposit({ amount: 2 }, { deadlineMs: 10 }))];
     await settle();
-    const refused = watch(account.deposit({ amount: 2 }));
-    await settle();
-    expect(refused.code).toBe("MailboxFull");
+    const refused = watch(account.deposit({ amount: 3 }));
     await clock.advance(10);
-    expect(late.map(({ code }) => code)).toEqual(["DeadlineExceeded"]);
+    const taken = [watch(account.deposit({ amount: 4 })), watch(account.deposit({ amount: 5 }))];
+    await settle();
     read?.();
     await settle();
-    const taken = watch(account.deposit({ amount: 4 }));
+    expect([...ended, refused].map(({ code }) => code)).toEqual(["DeadlineExceeded", "DeadlineExceeded", "MailboxFull"]);
+    expect(taken.map(({ value }) => value.ok && value.version)).toEqual([1, 2]);
+    expect(await amountsOf(store.other, "account-a")).toEqual(["+4", "+5"]);
+  });
+
+  it("has room again as soon as what was decided ahead was ended, while an append is under way", async () => {
+    const { app, clock, settle, store } = await begin({ actors: { mailboxCapacity: 2 } });
+    const account = app.at(Account, "a");
+    store.hold();
+    const first = watch(account.deposit({ amount: 1 }));
     await settle();
-    expect(taken.value).toMatchObject({ ok: true, version: 1 });
+    const ended = [watch(account.deposit({ amount: 2 }, { deadlineMs: 10 })), watch(account.deposit({ amount: 3 }, { deadlineMs: 10 }))];
+    await settle();
+    await clock.advance(10);
+    const taken = [watch(account.deposit({ amount: 4 })), watch(account.deposit({ amount: 5 }))];
+    await settle();
+    await store.release();
+    await settle();
+    expect(ended.map(({ code }) => code)).toEqual(["DeadlineExceeded", "DeadlineExceeded"]);
+    expect([first, ...taken].map(({ value }) => value.ok && value.version)).toEqual([1, 2, 3]);
+    expect(await amountsOf(store.other, "account-a")).toEqual(["+1", "+4", "+5"]);
   });
 
   it("of one stream is no matter of another", async () => {
