@@ -63,14 +63,14 @@ export class Snapshotter {
     while (this.#waiting.size > 0) {
       const batch = [...this.#waiting.values()].slice(0, MAX_BATCH);
       for (const { stream } of batch) this.#waiting.delete(stream);
+      let snapshots: readonly StoredSnapshot[] = [];
       try {
-        const snapshots = batch.map((offer) => this.#stored(offer)).filter((snapshot) => snapshot !== undefined);
-        if (snapshots.length === 0) continue;
-        await this.#store.save(snapshots);
+        snapshots = batch.map((offer) => this.#stored(offer)).filter((snapshot) => snapshot !== undefined);
+        if (snapshots.length > 0) await this.#store.save(snapshots);
         this.#counters.snapshotsSaved += snapshots.length;
       } catch (error) {
-        this.#counters.snapshotsFailed += batch.length;
-        this.#environment.logger.warn({ streams: batch.map(({ stream }) => stream), error }, "snapshots could not be saved");
+        this.#counters.snapshotsFailed += snapshots.length;
+        this.#environment.logger.warn({ streams: snapshots.map(({ stream }) => stream), error }, "snapshots could not be saved");
       }
       // Commands first: the next batch waits for another turn.
       await new Promise<void>((resolve) => this.#environment.clock.immediate(resolve));

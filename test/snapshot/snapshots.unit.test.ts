@@ -215,6 +215,11 @@ describe("S2 writing a snapshot", () => {
     await place.run(place.app.at(Ratio, "r").add({ value: 1, count: 2 }));
     await place.settle();
     expect(versions(place)).toEqual([2]);
+    // Beside one that cannot be written: each is counted once.
+    place.snapshots.saveScripts.push(() => Promise.reject(new Error("the disk is full")));
+    await place.run(Promise.all([place.app.at(Ratio, "s").add({ value: 1, count: 0 }), place.app.at(Ratio, "t").add({ value: 1, count: 1 })]));
+    await place.settle();
+    expect(place.app.metrics()).toMatchObject({ snapshotsSaved: 1, snapshotsFailed: 3 });
   });
 
   it("S3 that cannot keep up drops the oldest of what waits, and counts it", async () => {
