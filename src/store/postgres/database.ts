@@ -130,7 +130,8 @@ export class Database {
     this.#closed = true;
     // A pool that ends forgets those who wait for a connection: they go first.
     await Promise.allSettled(this.#sessions);
-    if (this.#owned) await this.#pool.end();
+    // Its connections go on saying goodbye after a pool has ended, and may fail at that: a pool that was made here keeps its listeners.
+    if (this.#owned) return this.#pool.end();
     this.#pool.off("error", this.#onError);
     this.#pool.off("acquire", guard);
   }

@@ -21,6 +21,7 @@ describe.skipIf(!ownServerAvailable)("a PostgreSQL server that goes down while i
   it("is listened to with the password of a pool that was given, which the pool hides", async () => {
     const { hostname, port, username, password } = new URL(server.url);
     const pool = new pg.Pool({ host: hostname, port: Number(port), user: username, password, database: "postgres" });
+    pool.on("error", () => undefined);
     const pooled = await postgresStore({ pool });
     for await (const page of pooled.subscribe()) if (page.caughtUp) break;
     await until(async () => (await pool.query("SELECT 1 FROM pg_stat_activity WHERE application_name = 'tidemark listener'")).rows.length > 0, "the listener standing");
