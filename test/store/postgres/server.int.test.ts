@@ -1,3 +1,7 @@
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { EventStore } from "../../../src/store/event-store.ts";
@@ -27,6 +31,44 @@ describe.skipIf(!ownServerAvailable)("a PostgreSQL server that goes down while i
     await until(async () => (await pool.query("SELECT 1 FROM pg_stat_activity WHERE application_name = 'tidemark listener'")).rows.length > 0, "the listener standing");
     await pooled.close();
     await pool.end();
+  });
+
+  it("and has no room left refuses for certain, leaves nothing behind, and goes on when there is room again", { timeout: 60_000 }, async (context) => {
+    const folder = mkdtempSync(join(tmpdir(), "tidemark-full-"));
+    if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=12m,mode=0777", "tmpfs", folder]).status !== 0) {
+      rmSync(folder, { recursive: true });
+      return context.skip("no file system of its own can be mounted here");
+    }
+    // The server sets the rights of the folder itself, so that it must be its own.
+    if (process.getuid?.() === 0) spawnSync("chown", ["postgres", folder]);
+    const admin = new pg.Client({ connectionString: server.url });
+    admin.on("error", () => undefined);
+    await admin.connect();
+    const full = await postgresStore({ connection: server.url, schema: "full_disk" });
+    try {
+      await admin.query(`CREATE TABLESPACE small LOCATION '${folder}'`);
+      await admin.query("ALTER TABLE full_disk.events SET TABLESPACE small");
+      // Kept as it is: what compresses well would need many more events.
+      await admin.query("ALTER TABLE full_disk.events ALTER COLUMN data SET STORAGE EXTERNAL");
+      const large = JSON.stringify("x".repeat(1024 * 1024));
+      let version = 0;
+      let last = (await full.append([appendOf("order-1", version, ["e-1"], large)]))[0];
+      while (last?.kind === "committed") last = (await full.append([appendOf("order-1", ++version, [`e-${version + 1}`], large), appendOf(`cart-${version}`, 0, [`c-${version}`])]))[0];
+      expect(last).toMatchObject({ kind: "refused", code: "disk-full" });
+      expect(version).toBeGreaterThan(2);
+      expect((await full.readStream("order-1", { limit: 1 })).version).toBe(version);
+      expect((await full.readStream(`cart-${version}`)).version).toBe(0);
+      await admin.query("ALTER TABLE full_disk.events SET TABLESPACE pg_default");
+      expect((await full.append([appendOf("order-1", version, [`e-${version + 1}`], large)]))[0]).toMatchObject({ kind: "committed", version: version + 1 });
+      await readChecked(full);
+    } finally {
+      await full.close();
+      await admin.query("DROP SCHEMA full_disk CASCADE");
+      await admin.query("DROP TABLESPACE IF EXISTS small");
+      await admin.end();
+      spawnSync("umount", [folder]);
+      rmSync(folder, { recursive: true });
+    }
   });
 
   /** Writes to several streams until it is told to stop; an append that is not certain is sent again with the same ids until it is. */
