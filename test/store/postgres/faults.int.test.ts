@@ -130,11 +130,12 @@ describe.skipIf(!available)("PostgreSQL that fails", () => {
 
   it("a server that takes no more connections refuses for certain", async () => {
     await database.sql(`ALTER DATABASE ${database.name} CONNECTION LIMIT 0`);
-    await database.sql("DROP ROLE IF EXISTS tidemark_limited; CREATE ROLE tidemark_limited LOGIN");
+    await database.sql("DROP ROLE IF EXISTS tidemark_limited; CREATE ROLE tidemark_limited LOGIN PASSWORD 'limited'");
     try {
       await database.sql(`GRANT USAGE ON SCHEMA ${schema} TO tidemark_limited; GRANT SELECT ON ALL TABLES IN SCHEMA ${schema} TO tidemark_limited`);
       const limited = new URL(database.url);
       limited.username = "tidemark_limited";
+      limited.password = "limited";
       await expect(open({ connection: limited.href })).rejects.toMatchObject({ code: "StoreUnavailable", details: { sqlState: "53300" } });
     } finally {
       await database.sql(`ALTER DATABASE ${database.name} CONNECTION LIMIT -1; DROP OWNED BY tidemark_limited; DROP ROLE tidemark_limited`);

@@ -42,13 +42,13 @@ describe.skipIf(!available)("the schema in PostgreSQL", () => {
     const [writer, reader] = [`${database.name}_writer`, `${database.name}_reader`];
     await (await postgresStore({ connection: database.url, schema })).close();
     await database.sql(`
-      CREATE ROLE ${writer} LOGIN; CREATE ROLE ${reader} LOGIN;
+      CREATE ROLE ${writer} LOGIN PASSWORD 'least'; CREATE ROLE ${reader} LOGIN PASSWORD 'least';
       GRANT USAGE ON SCHEMA ${schema} TO ${writer}, ${reader};
       GRANT SELECT ON ALL TABLES IN SCHEMA ${schema} TO ${writer}, ${reader};
       GRANT INSERT ON ${schema}.events TO ${writer};
       GRANT INSERT, UPDATE, DELETE ON ${schema}.snapshots TO ${writer}`);
     try {
-      const as = (role: string): string => Object.assign(new URL(database.url), { username: role }).href;
+      const as = (role: string): string => Object.assign(new URL(database.url), { username: role, password: "least" }).href;
       const writing = kept(await postgresStore({ connection: as(writer), schema }));
       const reading = kept(await postgresStore({ connection: as(reader), schema, migrate: false }));
       expect(await writing.append([appendOf("order-1", 0, ["a"]), appendOf("order-2", "any", ["b"])])).toMatchObject([{ kind: "committed" }, { kind: "committed" }]);
