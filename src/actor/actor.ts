@@ -14,7 +14,7 @@
  * A6 Every accepted command is answered exactly once, also when the loop fails; an actor that failed is retired, and the next command begins with a new one.
  */
 import { delay } from "../environment.ts";
-import { isTidemarkError, StoreUnavailable } from "../errors.ts";
+import { isTidemarkError } from "../errors.ts";
 import { isDue } from "../snapshot/policy.ts";
 import type { AppendOutcome, NewEvent, StoredEvent, StreamSlice } from "../store/event-store.ts";
 import { covers, type Position } from "../store/position.ts";
@@ -53,8 +53,6 @@ export class Actor {
   #append: ExactAppend | undefined;
   /** Conflicts in a row. */
   #lost = 0;
-  /** When the work under way began, or was seen to go on, by `clock.elapsed()`. */
-  #since = 0;
   /** Commands that are to be decided one by one, because a neighbour spoilt their append. */
   #alone = 0;
   #working = false;
@@ -115,18 +113,13 @@ export class Actor {
       return;
     }
     this.#working = true;
-    this.#since = this.#ports.environment.clock.elapsed();
     if (this.#confirmed === undefined) void this.#begin();
     else this.#goOn(this.#confirmed);
   }
 
-  /** Ends commands whose hard bound has passed, and gives up what has outlived the commands that it was for: a store or a codec that never answers. */
+  /** Ends commands whose hard bound has passed. What is under way for them goes on until the store or the codec, each with a bound of its own, has answered (A2). */
   expire(now: number): void {
     for (const command of this.#unanswered()) if (command.mustEndBy <= now) command.expire();
-    const { commandTimeoutMs } = this.#ports.options;
-    const isStillWaitedFor = (this.#round?.unanswered ?? []).length > 0 || (this.#taken ?? []).some((command) => !command.answered);
-    if (!this.#working || isStillWaitedFor || now - this.#since <= commandTimeoutMs) return;
-    this.#failed(new StoreUnavailable(`${this.stream}: the store, or the codec, has not answered for ${commandTimeoutMs} ms`, { retryable: true, details: { stream: this.stream } }));
   }
 
   /** Ends all commands, because the app gives up. */
@@ -141,7 +134,7 @@ export class Actor {
 
   async #begin(): Promise<void> {
     try {
-      const { state, snapshot } = await hydrate(this.stream, this.#ports, () => (this.#since = this.#ports.environment.clock.elapsed()));
+      const { state, snapshot } = await hydrate(this.stream, this.#ports);
       this.#snapshotVersion = snapshot?.version ?? 0;
       // A stream that was replayed has waited for its snapshot long enough; a new one begins to.
       this.#snapshotAt = snapshot?.takenAt ?? (state.version === 0 ? this.#ports.environment.clock.now() : 0);
@@ -175,13 +168,11 @@ export class Actor {
 
   /** A1: goes through the mailbox until it is empty, or until something is under way that calls it again. */
   #goOn(confirmed: StreamState): void {
-    const { environment } = this.#ports;
     try {
       while (this.#mailbox !== undefined || this.#ahead !== undefined) {
         const round = this.#ahead ?? new Round(this.stream, this.#ports, confirmed, undefined);
         this.#ahead = undefined;
         this.#round = round;
-        this.#since = environment.clock.elapsed();
         const deciding = this.#decideInto(round);
         if (deciding !== undefined) return this.#after(deciding, () => this.#settle(round, confirmed) || this.#goOn(confirmed));
         if (this.#settle(round, confirmed)) return;

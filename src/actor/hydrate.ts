@@ -25,20 +25,20 @@ export interface Hydrated {
   readonly snapshot: StoredSnapshot | undefined;
 }
 
-/** `onPage`: called as it goes on. Errors: those of the store, UnknownEventType, EventUnreadable, StoreCorrupt. */
-export async function hydrate(stream: string, ports: ActorPorts, onPage: () => void = () => undefined): Promise<Hydrated> {
+/** Errors: those of the store, UnknownEventType, EventUnreadable, StoreCorrupt. */
+export async function hydrate(stream: string, ports: ActorPorts): Promise<Hydrated> {
   ports.counters.hydrations++;
   const snapshot = ports.snapshotter === undefined ? undefined : await loadSnapshot(stream, ports, ports.snapshotter);
   if (snapshot !== undefined) {
     const begun = restore(stream, snapshot, ports);
-    if (begun !== undefined && (await replay(stream, begun, snapshot, ports, onPage))) {
+    if (begun !== undefined && (await replay(stream, begun, snapshot, ports))) {
       ports.counters.snapshotsUsed++;
       return { state: begun, snapshot };
     }
     ports.counters.snapshotsIgnored++;
   }
   const fresh = new StreamState(ports.behaviour.initial(), ports.options.commandWindow);
-  await replay(stream, fresh, undefined, ports, onPage);
+  await replay(stream, fresh, undefined, ports);
   return { state: fresh, snapshot: undefined };
 }
 
@@ -76,7 +76,7 @@ function restore(stream: string, snapshot: StoredSnapshot, ports: ActorPorts): S
 }
 
 /** Folds what comes after `state`; false when the log does not hold the event that the snapshot ends with (H1). */
-async function replay(stream: string, state: StreamState, snapshot: StoredSnapshot | undefined, ports: ActorPorts, onPage: () => void): Promise<boolean> {
+async function replay(stream: string, state: StreamState, snapshot: StoredSnapshot | undefined, ports: ActorPorts): Promise<boolean> {
   const { store, environment, behaviour, codec, counters, ending } = ports;
   let next: number | undefined = snapshot?.version ?? 1;
   const turn = turns(environment.clock);
@@ -98,7 +98,6 @@ async function replay(stream: string, state: StreamState, snapshot: StoredSnapsh
     }
     await state.fold(events, behaviour, codec);
     counters.eventsReplayed += events.length;
-    onPage();
     next = slice.next;
     if (next !== undefined) await turn();
   }

@@ -304,7 +304,7 @@ function wrongVersion(expected: number, actual: number, stream: string): WrongEx
 }
 
 function notRecordable(cause: unknown, command: string, stream: string, version: number, behaviour: Behaviour): TidemarkError {
-  if (isTidemarkError(cause, "UnserialisableData")) return cause;
+  if (isTidemarkError(cause, "UnserialisableData") || isTidemarkError(cause, "StoreUnavailable")) return cause as TidemarkError;
   return new DomainCodeFailed(`an event of ${behaviour.category}.${command} could not be folded into ${stream}; nothing was written: ${cause instanceof Error ? cause.message : String(cause)}`, {
     cause,
     details: { stream, version, command },

@@ -13,6 +13,7 @@ import { createRunner, type Runner } from "../readmodel/runner.ts";
 import type { ViewStore } from "../readmodel/view-store.ts";
 import { Snapshotter } from "../snapshot/snapshotter.ts";
 import type { Backend } from "../store/backend.ts";
+import { boundedCodec } from "../store/bounded-codec.ts";
 import { jsonCodec } from "../store/codec.ts";
 import { streamName } from "../store/stream-name.ts";
 import type { App, AppOptions, Handle } from "./app.ts";
@@ -31,12 +32,13 @@ const DEFAULT_CLOSE_TIMEOUT_MS = 10_000;
  */
 export async function tidemark(options: AppOptions): Promise<App> {
   const environment = environmentOf(options.environment);
-  const { closeTimeoutMs = DEFAULT_CLOSE_TIMEOUT_MS, codec = jsonCodec } = options;
+  const { closeTimeoutMs = DEFAULT_CLOSE_TIMEOUT_MS } = options;
   if (!(closeTimeoutMs > 0)) throw new InvalidArgument("closeTimeoutMs must be above 0", { details: { option: "closeTimeoutMs" } });
   assertDistinct("aggregate", options.aggregates.map(({ name }) => name));
   assertDistinct("read model", (options.readModels ?? []).map(({ name }) => name));
   const bounds = actorOptions(options.actors);
   const tokens = tokenCodec(options.tokens);
+  const codec = options.codec === undefined || options.codec === jsonCodec ? jsonCodec : boundedCodec(options.codec, environment.clock, bounds.commandTimeoutMs);
 
   const owned: { close(): Promise<void> }[] = [];
   const runners = new Map<string, Runner<unknown>>();

@@ -462,7 +462,7 @@ export class Follower {
   }
 
   #jittered(ms: number): number {
-    return ms * (0.5 + this.#ports.environment.random.next());
+    return Math.ceil(ms * (0.5 + this.#ports.environment.random.next()));
   }
 }
 
