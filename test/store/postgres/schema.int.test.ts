@@ -76,6 +76,7 @@ describe.skipIf(!available)("the schema in PostgreSQL", () => {
     await backend.close();
     expect((await pool.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
     expect(pool.listenerCount("error")).toBe(0);
+    pool.on("error", () => undefined);
     await pool.end();
   });
 
