@@ -43,9 +43,9 @@ export class NoAnswer extends Error {
 /** The SQLSTATE that the server answered with, otherwise undefined. */
 export function sqlState(error: unknown): string | undefined {
   if (error instanceof NotSent) return sqlState(error.cause);
-  const code = (error as { code?: unknown } | null | undefined)?.code;
-  // Errors of sockets have codes too: ECONNRESET.
-  return typeof code === "string" && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
+  const { code, severity } = (error ?? {}) as { readonly code?: unknown; readonly severity?: unknown };
+  // Errors of sockets have codes too, and EPIPE looks like one of the server; only the server tells of a severity.
+  return typeof code === "string" && typeof severity === "string" ? code : undefined;
 }
 
 /** C1, C2: whether it is certain that nothing was written. */

@@ -14,16 +14,16 @@ createInterface({ input: process.stdin }).on("line", () => (ending = true));
 
 const app = await tidemark({ store, aggregates: [Account], readModels: [balances], actors: { maxActors: 16, attempts: 50 } });
 
-type Call = { readonly id: string; readonly call: "deposit" | "withdraw" | "state" | "read"; readonly amount: number; readonly commandId: string };
+type Call = { readonly id: string; readonly call: "deposit" | "withdraw" | "state" | "read"; readonly amount: number; readonly commandId: string; readonly repeated: boolean };
 /** Commands whose outcome is not known, or that are sent once more for good measure. */
 const again: Call[] = [];
 
 function draw(caller: number, n: number): Call {
   const repeated = random() < 0.1 ? again.shift() : undefined;
-  if (repeated !== undefined) return repeated;
+  if (repeated !== undefined) return { ...repeated, repeated: true };
   const kind = random();
   const call = kind < 0.45 ? "deposit" : kind < 0.8 ? "withdraw" : kind < 0.9 ? "state" : "read";
-  return { id: `s${Math.floor(random() * 12)}`, call, amount: 1 + Math.floor(random() * 50), commandId: `${name}.${caller}.${n}` };
+  return { id: `s${Math.floor(random() * 12)}`, call, amount: 1 + Math.floor(random() * 50), commandId: `${name}.${caller}.${n}`, repeated: false };
 }
 
 async function answerTo({ id, call, amount, commandId }: Call): Promise<CallRecord["answer"]> {
@@ -43,6 +43,8 @@ async function once(caller: number, n: number): Promise<void> {
   const { id, call, amount, commandId } = called;
   const writes = call === "deposit" || call === "withdraw";
   const begun = clock();
+  // Told before it is sent: a kill may keep its answer from being told.
+  if (called.repeated && writes) writeSync(1, `${JSON.stringify({ begun, ended: begun, stream: `account-${id}`, call, amount, answer: { kind: "error", code: "OutcomeUnknown" }, commandId } satisfies CallRecord)}\n`);
   let answer: CallRecord["answer"];
   try {
     answer = await answerTo(called);

@@ -17,6 +17,7 @@ describe("what a failed statement means", () => {
 
   it.each([
     ["was cut off by the network", Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET" })],
+    ["was written to a connection that is gone", Object.assign(new Error("write EPIPE"), { code: "EPIPE" })],
     ["was cut off without a word", new Error("Connection terminated unexpectedly")],
     ["was not answered in time", new NoAnswer(1)],
     ["was ended by an administrator", answered("57P01", "FATAL")],
