@@ -60,6 +60,10 @@ export class InvalidInput extends TidemarkError {
     super(message, options);
     this.issues = issues;
   }
+
+  override toJSON(): ReturnType<TidemarkError["toJSON"]> {
+    return { ...super.toJSON(), details: { ...this.details, issues: this.issues } };
+  }
 }
 
 /** Data cannot be written as JSON without loss. */

@@ -19,8 +19,12 @@ async function run({ demo = false, ...stores }: StoreSettings & { readonly demo?
   const host = process.env["HOST"] ?? "127.0.0.1";
   const port = portOf(process.env["PORT"] ?? "8080");
   const service = await startService({ ...stores, host, port, demo, logger });
-  process.stdout.write(`The orders service listens on ${service.url}, its events are in ${stores.store}\n`);
+  process.stdout.write(`The orders service listens on ${service.url}, its events are in ${withoutPassword(stores.store)}\n`);
   closeOnSignals(service);
+}
+
+function withoutPassword(url: string): string {
+  return url.replace(/(\/\/[^:/?#@]*):[^@/?#]*@/, "$1:…@");
 }
 
 function portOf(text: string): number {

@@ -4,7 +4,7 @@
 import { DomainCodeFailed, EventUnreadable, UnknownCommand, UnknownEventType } from "../errors.ts";
 import type { Behaviour, Decided, DecisionInputs, DomainEvent, PrepareContext, SnapshotPolicy } from "./behaviour.ts";
 import { checkDefinition, type UntypedDefinition } from "./check-definition.ts";
-import { DecisionContext, type Emission } from "./decision.ts";
+import { DecisionContext, said, type Emission } from "./decision.ts";
 import { FoldFailed, foldInto, settle, Sharing } from "./fold.ts";
 import { jsonImage } from "./json.ts";
 import { isThenable, parseWith, schemaOf, validate, type Schema } from "./schema.ts";
@@ -61,12 +61,18 @@ export function compile(category: string, definition: UntypedDefinition): Behavi
     throw failed(command, `emitted ${event.type} with data that its schema refuses: ${list}`, result.issues);
   };
 
-  const refuse = (said: unknown, command: string): DomainCodeFailed => {
-    if (isThenable(said)) {
-      said.then(undefined, () => undefined); // its own failure would go unhandled
+  /** A refusal that is said and not returned would become its opposite; an event, nothing. */
+  const assertReturned = (returned: number, command: string): void => {
+    if (said.rejected !== undefined) throw failed(command, `called reject(${JSON.stringify(said.rejected)}) but did not return it: write return reject(…)`);
+    if (said.emitted > returned) throw failed(command, `called emit(…) ${said.emitted} times but returned ${returned} of them: return them in an array`);
+  };
+
+  const refuse = (answer: unknown, command: string): DomainCodeFailed => {
+    if (isThenable(answer)) {
+      answer.then(undefined, () => undefined); // its own failure would go unhandled
       return failed(command, "returned a promise; a command decides synchronously, `prepare` is for what is not");
     }
-    return failed(command, said === undefined ? "returned nothing; return emit(…), reject(…), or [] for nothing to do" : "returned what is neither emit(…), reject(…) nor an array of emit(…)");
+    return failed(command, answer === undefined ? "returned nothing; return emit(…), reject(…), or [] for nothing to do" : "returned what is neither emit(…), reject(…) nor an array of emit(…)");
   };
 
   return {
@@ -78,26 +84,23 @@ export function compile(category: string, definition: UntypedDefinition): Behavi
 
     decide(state: unknown, command: string, input: unknown, given: DecisionInputs): Decided {
       const run = commandOf(command);
-      let said: unknown;
+      let answer: unknown;
+      said.emitted = 0;
+      said.rejected = undefined;
       try {
-        said = run(state, input, new DecisionContext(given));
+        answer = run(state, input, new DecisionContext(given));
       } catch (cause) {
         throw failed(command, `threw: ${messageOf(cause)}`, cause);
       }
+      if (isRejection(answer)) return answer;
+      const parts: readonly unknown[] = Array.isArray(answer) ? answer : [answer];
       const events: DomainEvent[] = [];
-      if (Array.isArray(said)) {
-        for (const one of said as readonly unknown[]) {
-          if (!isEmission(one)) throw refuse(one, command);
-          collect(one, command, events);
-        }
-        return { ok: true, events };
+      for (const part of parts) {
+        if (!isEmission(part)) throw refuse(part, command);
+        collect(part, command, events);
       }
-      if (isEmission(said)) {
-        collect(said, command, events);
-        return { ok: true, events };
-      }
-      if (isRejection(said)) return said;
-      throw refuse(said, command);
+      assertReturned(parts.length, command);
+      return { ok: true, events };
     },
 
     evolve(state, events, at) {

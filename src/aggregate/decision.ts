@@ -1,5 +1,5 @@
 /**
- * What a command says: emitted events, nothing (`[]`), or a rejection. `emit` and `reject` hold no state, so that they may be destructured and cost nothing.
+ * What a command says: emitted events, nothing (`[]`), or a rejection. `emit` and `reject` may be destructured and cost nothing; what was said and not returned is noticed.
  */
 import type { DecisionInputs } from "./behaviour.ts";
 import type { Frozen } from "./json.ts";
@@ -54,8 +54,17 @@ export interface Emission {
   readonly events: readonly { readonly type: string; readonly data: unknown }[];
 }
 
-const emit = (type: string, data?: unknown): Emission => ({ ok: true, events: [{ type, data: data === undefined ? null : data }] });
-const reject = (code: string, details?: unknown): Rejected<string> => ({ ok: false, code, details });
+/** What the decision under way has said so far; decisions are synchronous, so there is only one. */
+export const said: { emitted: number; rejected: string | undefined } = { emitted: 0, rejected: undefined };
+
+const emit = (type: string, data?: unknown): Emission => {
+  said.emitted++;
+  return { ok: true, events: [{ type, data: data === undefined ? null : data }] };
+};
+const reject = (code: string, details?: unknown): Rejected<string> => {
+  said.rejected = code;
+  return { ok: false, code, details };
+};
 
 /** The context of one decision: one small object; `now` is made only when it is asked for. */
 export class DecisionContext {

@@ -31,6 +31,7 @@ const DEFAULT_CLOSE_TIMEOUT_MS = 10_000;
  * Errors: InvalidArgument, and those of `openStore` and of the store. What was opened by then is closed again.
  */
 export async function tidemark(options: AppOptions): Promise<App> {
+  assertOptions(options);
   const environment = environmentOf(options.environment);
   const { closeTimeoutMs = DEFAULT_CLOSE_TIMEOUT_MS } = options;
   if (!(closeTimeoutMs > 0)) throw new InvalidArgument("closeTimeoutMs must be above 0", { details: { option: "closeTimeoutMs" } });
@@ -157,6 +158,18 @@ async function openViewStore(options: AppOptions, backend: Backend, owned: { clo
 
 function environmentOption({ environment }: AppOptions): { environment?: NonNullable<AppOptions["environment"]> } {
   return environment === undefined ? {} : { environment };
+}
+
+const OPTIONS = ["store", "views", "aggregates", "readModels", "tokens", "codec", "middleware", "actors", "projections", "environment", "closeTimeoutMs"] as const satisfies readonly (keyof AppOptions)[];
+
+/** For those whom the compiler does not help. */
+function assertOptions(options: AppOptions): void {
+  const unknown = Object.keys(options).find((name) => !(OPTIONS as readonly string[]).includes(name));
+  if (unknown !== undefined) throw new InvalidArgument(`tidemark() has no option ${JSON.stringify(unknown.slice(0, 64))}; it has ${OPTIONS.join(", ")}`, { details: { option: unknown } });
+  const { store, aggregates, middleware } = options;
+  if (typeof store !== "string" && typeof (store as Partial<Backend> | undefined)?.events?.append !== "function") throw new InvalidArgument("the option store is a URL or an open backend", { details: { option: "store" } });
+  if (!Array.isArray(aggregates)) throw new InvalidArgument("the option aggregates is a list", { details: { option: "aggregates" } });
+  if (middleware !== undefined && typeof middleware !== "function") throw new InvalidArgument("the option middleware is one function; several are one that calls them in turn", { details: { option: "middleware" } });
 }
 
 function assertDistinct(what: string, names: readonly string[]): void {

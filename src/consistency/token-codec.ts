@@ -62,7 +62,7 @@ export function tokens(options: TokenOptions = {}): TokenCodec {
     if (typeof text !== "string" || text.length > MAX_TOKEN_LENGTH) throw malformed(`it is not text of at most ${MAX_TOKEN_LENGTH} characters`);
     const parts = text.split(".");
     const signed = parts[0] === "s1";
-    if (!signed && parts[0] !== "t1") throw malformed("its version is not known");
+    if (!signed && parts[0] !== "t1") throw malformed('it does not begin as a token does (with "t1." or "s1."), or was made by a newer version');
     const [keyId, sent] = signed ? parts.splice(-2) : [];
     const check = parts.pop();
     const body = parts.join(".");
@@ -93,7 +93,7 @@ function signature(text: string, secret: KeyObject): string {
 
 function verify(text: string, keyId: string | undefined, sent: string | undefined, keys: ReadonlyMap<string, KeyObject>): void {
   const secret = keyId === undefined ? undefined : keys.get(keyId);
-  if (sent === undefined) throw new TokenForged("the token is not signed");
+  if (sent === undefined) throw new TokenForged("the token is not signed, and this app takes only tokens that are");
   if (!/^[A-Za-z0-9_-]{22}$/.test(sent)) throw new TokenForged("the token's signature is wrong");
   if (secret === undefined) throw new TokenForged("the token's key is not accepted");
   const wanted = Buffer.from(signature(text.slice(0, text.length - sent.length - 1), secret), "latin1");

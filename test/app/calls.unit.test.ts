@@ -1,7 +1,7 @@
 /** From a call to its answer: options, input, prepare, middleware, and what is recorded with events. */
 import { afterEach, describe, expect, it } from "vitest";
 import { z } from "zod";
-import { aggregate, type AnyAggregate, type CommandCall, type CommandMiddleware } from "../../src/index.ts";
+import { aggregate, InvalidInput, tidemark, type AnyAggregate, type CommandCall, type CommandMiddleware } from "../../src/index.ts";
 import type { TestAppOptions } from "../../src/testing/index.ts";
 import { Account } from "../actor/account.ts";
 import { amountsOf, eventsOf, scene, watch, type Scene } from "../actor/support.ts";
@@ -415,5 +415,22 @@ describe("counters", () => {
     await run(account.explode().catch(() => undefined));
     await run(account.state());
     expect(app.metrics()).toMatchObject({ commandsAccepted: 3, commandsRejected: 1, commandsFailed: 1, duplicates: 1, eventsAppended: 1, residentActors: 1, waitingCommands: 0 });
+  });
+});
+
+describe("tidemark()", () => {
+  it.each<[string, object, RegExp]>([
+    ["an option that it does not have", { store: "memory:", aggregates: [], readmodels: [] }, /no option "readmodels"/],
+    ["no store", { aggregates: [] }, /option store/],
+    ["no aggregates", { store: "memory:" }, /option aggregates/],
+    ["a list of middleware", { store: "memory:", aggregates: [], middleware: [] }, /one function/],
+  ])("refuses %s by name, for those whom the compiler does not help", async (_what, options, message) => {
+    await expect(tidemark(options as never)).rejects.toThrow(message);
+    await expect(tidemark(options as never)).rejects.toMatchObject({ code: "InvalidArgument" });
+  });
+
+  it("tells the issues of bad input also as JSON", () => {
+    const error = new InvalidInput("no", [{ message: "must be positive", path: "seats" }], { details: { command: "open" } });
+    expect(JSON.parse(JSON.stringify(error))).toMatchObject({ code: "InvalidInput", details: { command: "open", issues: [{ message: "must be positive", path: "seats" }] } });
   });
 });

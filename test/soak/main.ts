@@ -75,7 +75,7 @@ async function soak(first: number, count: number): Promise<void> {
     const [one] = failing;
     if (one === undefined) print("no invariant was violated");
     else {
-      print(`${failing.length} seeds violate an invariant: ${failing.slice(0, 20).join(", ")}; run one of them again with --seed\n`);
+      print(`${failing.length} ${failing.length === 1 ? "seed violates" : "seeds violate"} an invariant: ${failing.slice(0, 20).join(", ")}; run one of them again with --seed\n`);
       print(describeSimulation(await minimiseSimulation({ seed: one })));
     }
   }

