@@ -12,6 +12,8 @@
  * A5 An unknown outcome is settled before anything else is sent: the events of the append stand after the confirmed version, or another's do, or the same events
  *    are sent again on the same version, which the store answers as if it were the first time (S5).
  * A6 Every accepted command is answered exactly once, also when the loop fails; an actor that failed is retired, and the next command begins with a new one.
+ *
+ * Longer than most files: one loop whose steps share one small state, and are read together.
  */
 import { delay } from "../environment.ts";
 import { isTidemarkError } from "../errors.ts";
