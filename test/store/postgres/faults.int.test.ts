@@ -36,6 +36,7 @@ describe.skipIf(!available)("PostgreSQL that fails", () => {
   /** Holds the position lock until it is told to let go. */
   async function holdLock(): Promise<() => Promise<void>> {
     const holder = new pg.Client({ connectionString: database.url });
+    holder.on("error", () => undefined); // the server may end it while it says goodbye
     await holder.connect();
     await holder.query("BEGIN");
     await holder.query(`SELECT pg_advisory_xact_lock(${0x54_44_4d}, '${schema}.events'::regclass::oid::int)`);
@@ -209,6 +210,7 @@ describe.skipIf(!available)("PostgreSQL that fails", () => {
         const follower = follow(store);
         await until(() => follower.pages.length > 0, "the subscription standing");
         const slow = new pg.Client({ connectionString: database.url });
+        slow.on("error", () => undefined); // the server may end it while it says goodbye
         await slow.connect();
         await slow.query("BEGIN");
         await slow.query(`SELECT ${schema}.append_exact('{}', '{order-9}', '{1}', '{slow}', '{Happened}', '{1}', '{{}}', '{{}}')`.replaceAll("'{{}}'", `ARRAY['{}']`));

@@ -17,6 +17,7 @@ export function serverUrl(database?: string): string {
 /** Runs SQL as an administrator. */
 export async function administer<T = Record<string, unknown>>(sql: string, values: readonly unknown[] = [], url: string = serverUrl()): Promise<T[]> {
   const client = new pg.Client({ connectionString: url });
+  client.on("error", () => undefined); // the server may end it while it says goodbye
   await client.connect();
   try {
     return (await client.query(sql, values as unknown[])).rows as T[];
