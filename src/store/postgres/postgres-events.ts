@@ -17,13 +17,13 @@ import type {
   StoreIdentity,
   StreamSlice,
 } from "../event-store.ts";
+import { LogPages } from "../log-pages.ts";
 import { metadataText } from "../metadata-text.ts";
 import { at, offsetOf, type Position } from "../position.ts";
 import { refuseClosed, refused, validateBatch } from "../validate-append.ts";
 import { throwIfAborted, validateLogRead, validateStreamRead } from "../validate-read.ts";
 import type { Database } from "./database.ts";
 import type { Listener } from "./listener.ts";
-import { LogPages } from "./log-pages.ts";
 import { LogReader } from "./log-reader.ts";
 import { LogWriter, type PreparedAppend } from "./log-writer.ts";
 import { eventsChannel } from "./migrations.ts";
@@ -146,12 +146,14 @@ class PostgresEvents implements EventStore {
   }
 
   #pages(options: ReadLogOptions, live: boolean): LogPages {
+    const read = validateLogRead(options);
     const pages: LogPages = new LogPages({
-      db: this.#db,
-      reader: this.#log,
-      read: validateLogRead(options),
+      environment: this.#db.environment,
+      details: { database: this.#db.name },
+      read,
       live,
       signal: options.signal,
+      page: (after) => this.#read(() => this.#log.page(after, read, options.signal), options.signal, "reading the log"),
       isClosed: () => this.#closed,
       onEnd: () => this.#subscriptions.delete(pages),
     });

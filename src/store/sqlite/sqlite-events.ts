@@ -5,6 +5,7 @@
  * E2 What failed before COMMIT was rolled back and is a definite refusal. A failure of COMMIT is `unknown`, but for a full disk: then the
  *    frame that carries the commit mark was not written, so no recovery can find it (S6 of the port).
  * E3 A subscription is woken by appends of this store at once, and by those of others through `ChangeWatch`.
+ * E4 Between two pages the event loop gets its turn.
  */
 import { isTidemarkError, StoreClosed } from "../../errors.ts";
 import type {
@@ -18,12 +19,12 @@ import type {
   StoreIdentity,
   StreamSlice,
 } from "../event-store.ts";
+import { LogPages } from "../log-pages.ts";
 import { metadataText } from "../metadata-text.ts";
 import { at, type Position } from "../position.ts";
 import { refuseClosed, refused, validateBatch, type Refusal } from "../validate-append.ts";
 import { throwIfAborted, validateLogRead, validateStreamRead } from "../validate-read.ts";
 import { ChangeWatch } from "./change-watch.ts";
-import { LogPages } from "./log-pages.ts";
 import { LogReader } from "./log-reader.ts";
 import { LogWriter, type PreparedAppend } from "./log-writer.ts";
 import { CommitFailed, isBusy, SQLITE, sqliteCode, toTidemarkError } from "./sqlite-error.ts";
@@ -145,12 +146,20 @@ class SqliteEvents implements EventStore {
   #pages(options: ReadLogOptions, live: boolean): LogPages {
     const read = validateLogRead(options);
     let unwatch: (() => void) | undefined;
+    const file = this.#file;
+    let begun = false;
     const pages: LogPages = new LogPages({
-      file: this.#file,
-      reader: this.#reader,
+      environment: file.environment,
+      details: { file: file.path },
       read,
       live,
       signal: options.signal,
+      page: async (after) => {
+        // E4.
+        if (begun) await new Promise<void>((resolve) => file.environment.clock.immediate(resolve));
+        begun = true;
+        return this.#read(() => this.#reader.page(after, read.categories, read.pageSize), options.signal, "reading the log");
+      },
       isClosed: () => this.#closed,
       onEnd: () => {
         unwatch?.();

@@ -1,28 +1,35 @@
 /**
- * Iterates over the pages of the log, and waits for more when it is live. Calls of `next` are answered one after the other.
+ * Iterates over the pages of a log with one lane, and waits for more when it is live: the half of `readAll` and `subscribe` that is the same for every
+ * store which reads a page by asking for it. Calls of `next` are answered one after the other.
  *
  * L1 A page is read when the consumer asks for it, never before: back-pressure is the consumer's own pace.
  * L2 News that come at any time after a page was asked for are remembered until the next one is: the hand-over to live misses nothing.
  * L3 Waiting ends with news, the signal, `close()` and `return()`, whichever comes first.
- * L4 A live iteration outlives failures of the database: it reads again where it stood, with growing pauses.
+ * L4 A live iteration outlives outages of its store: it reads again where it stood, with growing pauses.
+ * L5 A store may know of events that it may not show yet. Such a page is neither given to the consumer nor taken for the end: it is read again, with growing pauses.
  */
-import { isTidemarkError, StoreClosed } from "../../errors.ts";
-import type { LogPage } from "../event-store.ts";
-import { offsetOf, type Position } from "../position.ts";
-import { throwIfAborted, type LogRead } from "../validate-read.ts";
-import { pause, type Database } from "./database.ts";
-import type { LogReader } from "./log-reader.ts";
-import { toTidemarkError } from "./postgres-error.ts";
+import { delay, type Environment } from "../environment.ts";
+import { isTidemarkError, StoreClosed } from "../errors.ts";
+import type { LogPage } from "./event-store.ts";
+import { offsetOf, type Position } from "./position.ts";
+import { throwIfAborted, type LogRead } from "./validate-read.ts";
 
+/** L4, in milliseconds. */
 const FIRST_PAUSE_MS = 20;
 const LONGEST_PAUSE_MS = 1000;
+/** L5, in milliseconds. */
+const FIRST_LOOK_MS = 1;
+const LONGEST_LOOK_MS = 50;
 
 export interface LogPagesOptions {
-  readonly db: Database;
-  readonly reader: LogReader;
+  readonly environment: Environment;
+  /** Names the store in errors. */
+  readonly details: Readonly<Record<string, unknown>>;
   readonly read: LogRead;
   readonly live: boolean;
   readonly signal: AbortSignal | undefined;
+  /** Reads the page after a position. Errors: of ours alone. */
+  readonly page: (after: Position) => Promise<LogPage>;
   readonly isClosed: () => boolean;
   /** Told once, when the iteration is over. */
   readonly onEnd: () => void;
@@ -66,16 +73,16 @@ export class LogPages implements AsyncIterableIterator<LogPage> {
   }
 
   async #step(): Promise<IteratorResult<LogPage>> {
-    const { db, live, isClosed, signal } = this.#options;
+    const { live, isClosed, signal, details } = this.#options;
     const done = { done: true, value: undefined } as const;
     try {
-      for (let failures = 0; ; ) {
+      for (let failures = 0, looks = 0; ; ) {
         if (this.#ended || (this.#caughtUp && !live)) {
           this.#end();
           return done;
         }
         throwIfAborted(signal, "reading the log");
-        if (isClosed()) throw new StoreClosed("the store was closed", { details: { database: db.name } });
+        if (isClosed()) throw new StoreClosed("the store was closed", { details });
         if (this.#caughtUp && !this.#news) {
           await this.#wait();
           continue;
@@ -84,12 +91,18 @@ export class LogPages implements AsyncIterableIterator<LogPage> {
         const page = await this.#page();
         if (page === undefined) {
           // L4.
-          await pause(db.environment, Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures++), signal);
+          await this.#pause(Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures++));
           continue;
         }
         if (this.#ended) return done;
         if (isClosed()) continue;
         const moved = offsetOf(page.through) > offsetOf(this.#through);
+        if (!moved && !page.caughtUp) {
+          // L5.
+          this.#caughtUp = false;
+          await this.#pause(Math.min(LONGEST_LOOK_MS, FIRST_LOOK_MS * 2 ** looks++));
+          continue;
+        }
         this.#caughtUp = page.caughtUp;
         if (idle && !moved) continue;
         this.#through = page.through;
@@ -101,20 +114,26 @@ export class LogPages implements AsyncIterableIterator<LogPage> {
     }
   }
 
-  /** L1. Undefined: the database failed, and a live iteration tries again. */
+  /** L1. Undefined: the store failed, and a live iteration tries again. */
   async #page(): Promise<LogPage | undefined> {
-    const { db, reader, read, live, signal } = this.#options;
+    const { environment, page, live, signal } = this.#options;
     // L2: forgotten before the read, so that what comes after it counts.
     this.#news = false;
     try {
-      return await reader.page(this.#through, read, signal);
-    } catch (cause) {
+      return await page(this.#through);
+    } catch (error) {
       throwIfAborted(signal, "reading the log");
-      const error = toTidemarkError(cause, db.name);
       if (!live || !isTidemarkError(error, "StoreUnavailable")) throw error;
-      db.environment.logger.warn({ error }, "the log could not be read and is tried again");
+      environment.logger.warn({ error }, "the log could not be read and is tried again");
       return undefined;
     }
+  }
+
+  /** Jittered; ends early with the signal. */
+  async #pause(ms: number): Promise<void> {
+    const { environment, signal } = this.#options;
+    const { clock, random } = environment;
+    await delay(clock, ms * (0.5 + random.next()), signal).catch(() => undefined);
   }
 
   /** L3. */
