@@ -8,7 +8,7 @@ import type { ViewStore } from "../../readmodel/view-store.ts";
 import type { SnapshotStore } from "../../snapshot/snapshot-store.ts";
 import type { Backend } from "../backend.ts";
 import type { EventStore } from "../event-store.ts";
-import { assertSchema, Database } from "./database.ts";
+import { assertSchema, Database, type DatabaseOptions } from "./database.ts";
 import { Listener } from "./listener.ts";
 import { ensureSchema, plannedSql, type SchemaKind } from "./migrate.ts";
 import { LOG_SCHEMA } from "./migrations.ts";
@@ -16,6 +16,8 @@ import { eventsOn } from "./postgres-events.ts";
 import { snapshotsOn } from "./postgres-snapshots.ts";
 import { viewsOn } from "./postgres-views.ts";
 import { VIEW_SCHEMA } from "./view-schema.ts";
+
+export { sqlView, type SqlConnection, type SqlViewOptions } from "./sql-view.ts";
 
 export interface PostgresOptions {
   /** A URL, or what `pg` takes: host, user, TLS options and the like. One of `connection` and `pool` is needed. */
@@ -141,8 +143,17 @@ function linkOf(options: PostgresOptions): { readonly db: Database; readonly lis
   const environment = environmentOf(options.environment);
   const config = connection === undefined ? configOfPool(pool as Pool) : configOf(connection);
   const listening = listener === undefined ? (pgbouncer ? undefined : config) : listener === false ? undefined : configOf(listener);
-  const db = new Database({ connection: config, pool, poolSize, pgbouncer, environment });
+  const db = databaseOf({ connection: config, pool, poolSize, pgbouncer, environment });
   return { db: db.retain(), listener: new Listener(listening, environment) };
+}
+
+/** `pg` reads the files of certificates when it takes a URL apart. Errors: InvalidArgument. */
+function databaseOf(options: DatabaseOptions): Database {
+  try {
+    return new Database(options);
+  } catch (cause) {
+    throw new InvalidArgument(`the connection is not one that can be used: ${(cause as Error).message}`, { cause, details: { option: "connection" } });
+  }
 }
 
 function configOf(connection: string | ClientConfig): ClientConfig {

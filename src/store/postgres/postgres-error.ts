@@ -15,6 +15,10 @@ export const PG = {
   undefinedTable: "42P01",
   undefinedFunction: "42883",
   undefinedSchema: "3F000",
+  undefinedDatabase: "3D000",
+  checkViolation: "23514",
+  authorization: "28000",
+  password: "28P01",
   privilege: "42501",
   diskFull: "53100",
   tooManyConnections: "53300",
@@ -84,10 +88,32 @@ export function toTidemarkError(error: unknown, where: string): Error {
   if (state === PG.privilege) {
     return new StoreUnavailable(`${where} refuses: ${message}. The roles that Tidemark needs stand in docs/postgres.md.`, { cause: error, details });
   }
+  if (state === PG.undefinedDatabase) {
+    return new StoreUnavailable(`${where}: ${message}. Create it first (createdb, or CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0), or mend the name in the URL.`, { cause: error, details });
+  }
+  if (state === PG.authorization || state === PG.password) {
+    return new StoreUnavailable(`${where} does not let this role in: ${message}. Look at user and password, and at pg_hba.conf of the server.`, { cause: error, details });
+  }
+  const tls = tlsFailure(error);
+  if (tls !== undefined) return new StoreUnavailable(`${where}: no secure connection: ${message}. ${tls}`, { cause: error, details: { ...details, tls: true } });
   if (message.includes("startup parameter")) {
     return new StoreUnavailable(`${where}: ${message}. Where a pooler stands between, say so: pgbouncer: true, or ?pgbouncer=true in the URL.`, { cause: error, details });
   }
   return new StoreUnavailable(`${where}: ${message}`, { cause: error, retryable: true, details });
+}
+
+/** What OpenSSL and Node say of a certificate that does not convince (https://nodejs.org/api/tls.html#x509-certificate-error-codes). */
+const UNTRUSTED = /SELF_SIGNED|UNABLE_TO_|CERT_|_CERT|CRL_|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE|PATH_LENGTH/;
+
+/** What to do where TLS failed; undefined where it is not that. */
+function tlsFailure(error: unknown): string | undefined {
+  const cause: unknown = error instanceof NotSent ? error.cause : error;
+  const { code, message } = (cause ?? {}) as { readonly code?: unknown; readonly message?: unknown };
+  if (typeof message === "string" && message.includes("does not support SSL")) return "Switch TLS on at the server (ssl = on), or connect without it (sslmode=disable).";
+  if (code === "ERR_TLS_CERT_ALTNAME_INVALID") return "The certificate is of another host: connect by the name that it was made for.";
+  if (typeof code === "string" && UNTRUSTED.test(code)) return "Name the certificate authority of the server: sslrootcert=FILE in the URL, or ssl: { ca } in code.";
+  if (typeof code === "string" && code.startsWith("ERR_SSL_")) return "Server and client do not agree on TLS: look at the protocol versions and certificates of both.";
+  return undefined;
 }
 
 /** Errors of a host with several addresses have no message of their own. */

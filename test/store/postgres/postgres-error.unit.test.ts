@@ -37,7 +37,19 @@ describe("what a failed statement means", () => {
     expect(toTidemarkError(answered("42501"), "db")).toMatchObject({ code: "StoreUnavailable", retryable: false, message: expect.stringContaining("docs/postgres.md") });
     expect(toTidemarkError(answered("XX001"), "db")).toMatchObject({ code: "StoreCorrupt" });
     expect(toTidemarkError(answered("42P01"), "db")).toMatchObject({ code: "StoreUnavailable", retryable: true, message: expect.stringContaining("migrations") });
+    expect(toTidemarkError(new NotSent(answered("3D000", "FATAL", 'database "shop" does not exist')), "db")).toMatchObject({ code: "StoreUnavailable", retryable: false, message: expect.stringMatching(/"shop" does not exist.*createdb/) });
+    for (const state of ["28P01", "28000"]) expect(toTidemarkError(new NotSent(answered(state, "FATAL")), "db")).toMatchObject({ retryable: false, message: expect.stringContaining("pg_hba.conf") });
     const refused = new AggregateError([new Error("connect ECONNREFUSED ::1"), new Error("connect ECONNREFUSED 127.0.0.1")], "");
     expect(toTidemarkError(new NotSent(refused), "db").message).toBe("db: connect ECONNREFUSED ::1; connect ECONNREFUSED 127.0.0.1");
+  });
+
+  it.each([
+    ["SELF_SIGNED_CERT_IN_CHAIN", "sslrootcert"],
+    ["UNABLE_TO_VERIFY_LEAF_SIGNATURE", "sslrootcert"],
+    ["CERT_HAS_EXPIRED", "sslrootcert"],
+    ["ERR_TLS_CERT_ALTNAME_INVALID", "another host"],
+  ])("is no reason to try again where the certificate does not convince: %s", (code, word) => {
+    const error = toTidemarkError(new NotSent(Object.assign(new Error("no"), { code })), "db");
+    expect(error).toMatchObject({ code: "StoreUnavailable", retryable: false, message: expect.stringContaining(word) });
   });
 });
