@@ -1,0 +1,110 @@
+/**
+ * The fold: which records of a partition count. Pure; every reader applies it, and all of them come to the same.
+ *
+ * F1 A record counts only under the last claim before it in its partition: it names that claim's nonce, and its batch carries the claim's producer id and epoch.
+ * F2 Transactional, control, compressed and foreign records never count, and are no error.
+ * F3 An append counts whole or not at all: its events stand next to each other in one batch, index 1 to size. A piece of one does not count.
+ * F4 A claim counts from its own offset on, whoever made it; it stands alone in a batch that carries a producer id and epoch.
+ * F5 Under a claim the versions of a stream are contiguous. That follows from F1 and from how a writer works, so it is asserted, not decided on: where it fails,
+ *    the fold stops and says so (StoreCorrupt), for whatever was built on it would be wrong.
+ */
+import { StoreCorrupt } from "../../errors.ts";
+import type { Claim, IndexedEvent, IndexStep, LaneState } from "./log-index.ts";
+import { eachRecord, type Batch } from "./record-batch.ts";
+import { marksOf, writerOf } from "./record-format.ts";
+
+export interface Folded extends IndexStep {
+  /** Records of writers that count no more, and of foreigners. */
+  readonly passedOver: number;
+}
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
+/** Folds whole batches, which begin at `state.next` (what stands before it is passed over). Errors: StoreCorrupt (F5). */
+export function fold(state: LaneState, batches: Iterable<Batch>, versionOf: (stream: string) => number): Folded {
+  const folding = new Folding(state, versionOf);
+  for (const batch of batches) folding.add(batch);
+  return folding.result();
+}
+
+class Folding {
+  readonly #state: Writable<LaneState>;
+  readonly #versionOf: (stream: string) => number;
+  readonly #versions = new Map<string, number>();
+  readonly #events: IndexedEvent[] = [];
+  readonly #claims: Claim[] = [];
+  #passedOver = 0;
+  /** F3: the append that is being read, as far as it goes. */
+  #open: IndexedEvent[] = [];
+  #openSize = 0;
+
+  constructor(state: LaneState, versionOf: (stream: string) => number) {
+    this.#state = { ...state };
+    this.#versionOf = versionOf;
+  }
+
+  add(batch: Batch): void {
+    const state = this.#state;
+    if (batch.lastOffset < state.next) return;
+    const before = this.#events.length;
+    if (batch.plain && !batch.transactional && !batch.control && batch.producerId >= 0) {
+      eachRecord(batch, (record, offset) => {
+        if (offset >= state.next) this.#record(batch, record, offset);
+      });
+    }
+    this.#giveUpOpen();
+    this.#passedOver += batch.count - (this.#events.length - before);
+    state.next = batch.lastOffset + 1;
+  }
+
+  result(): Folded {
+    return { events: this.#events, claims: this.#claims, state: this.#state, passedOver: this.#passedOver };
+  }
+
+  #record(batch: Batch, record: Buffer, offset: number): void {
+    const marks = marksOf(record);
+    const { claim } = this.#state;
+    if (marks.kind === "claim") {
+      this.#giveUpOpen();
+      // F4.
+      if (marks.claim === undefined || batch.count !== 1) return;
+      this.#state.claim = { nonce: marks.claim, offset, producerId: batch.producerId, epoch: batch.epoch, writer: writerOf(marks.value()) };
+      this.#claims.push(this.#state.claim);
+      return;
+    }
+    const { stream, id, version, index, size } = marks;
+    // F1.
+    const counts = claim !== undefined && marks.claim === claim.nonce && batch.producerId === claim.producerId && batch.epoch === claim.epoch;
+    if (index === 0) this.#giveUpOpen();
+    const goesOn = index === this.#open.length && (index === 0 || (stream === this.#open[0]?.stream && size === this.#openSize));
+    if (!counts || stream === undefined || id === undefined || !goesOn) return this.#giveUpOpen();
+    if (size === 1) return this.#accept([{ stream, version, offset, record }], id);
+    this.#open.push({ stream, version, offset, record });
+    this.#openSize = size;
+    if (this.#open.length < size) return;
+    const whole = this.#open;
+    this.#open = [];
+    this.#accept(whole, id);
+  }
+
+  /** F3. */
+  #giveUpOpen(): void {
+    if (this.#open.length > 0) this.#open = [];
+  }
+
+  #accept(append: readonly IndexedEvent[], lastId: string): void {
+    for (const event of append) {
+      const { stream, version, offset } = event;
+      const before = this.#versions.get(stream) ?? this.#versionOf(stream);
+      // F5.
+      if (version !== before + 1) {
+        throw new StoreCorrupt(`the record at offset ${offset} is version ${version} of ${stream}, which ends at version ${before}: somebody wrote under a claim that is not theirs`, {
+          details: { stream, version, actual: before, offset },
+        });
+      }
+      this.#versions.set(stream, version);
+      this.#events.push(event);
+      this.#state.last = { offset, eventId: lastId };
+    }
+  }
+}
