@@ -1,0 +1,8 @@
+/** The entry `tidemark/testing/eventstoredb`: a server that speaks EventStoreDB's protocol, for tests of whoever uses EventStoreDB. */
+export { eventStoreDbServer } from "./server.ts";
+export type { EventStoreDbServer } from "./server.ts";
+export { eventStoreDbServerDefaults } from "./options.ts";
+export type { EventStoreDbServerOptions } from "./options.ts";
+export type { User } from "./engine/access.ts";
+export { faultTargets } from "./faults.ts";
+export type { AddedFault, Fault, FaultAction, FaultTarget } from "./faults.ts";
