@@ -7,7 +7,7 @@ import { connect } from "node:net";
 import { delimiter, join } from "node:path";
 import { inject } from "vitest";
 
-export const componentNames = ["browser", "postgres", "pgbouncer", "kafka"] as const;
+export const componentNames = ["browser", "postgres", "pgbouncer", "kafka", "kafka-server", "javac", "kcat"] as const;
 
 export type ComponentName = (typeof componentNames)[number];
 
@@ -34,7 +34,15 @@ export function component(name: ComponentName): Component {
 
 /** Looks for all components. */
 export async function findComponents(variables: Variables): Promise<Components> {
-  return { browser: browser(variables), postgres: await postgres(variables), pgbouncer: pgbouncer(variables), kafka: kafka(variables) };
+  return {
+    browser: browser(variables),
+    postgres: await postgres(variables),
+    pgbouncer: pgbouncer(variables),
+    kafka: kafka(variables),
+    "kafka-server": kafkaServer(variables),
+    javac: program(variables, "javac", "install a JDK"),
+    kcat: program(variables, "kcat", "install the package kcat"),
+  };
 }
 
 /** One line for each component that is missing. Throws when one of them is required. */
@@ -75,10 +83,24 @@ function pgbouncer(variables: Variables): Component {
 function kafka(variables: Variables): Component {
   const brokers = given(variables, "KAFKA_BROKERS");
   if (brokers !== undefined) return { available: true, reason: brokers };
-  const lacking = ["java", "mvn"].filter((program) => !(variables["PATH"] ?? "").split(delimiter).some((folder) => existsSync(join(folder, program))));
+  const { available, reason } = kafkaServer(variables);
+  return available ? { available, reason } : { available, reason: `no Kafka: set KAFKA_BROKERS, or ${reason.replace(/^.*: /, "")}` };
+}
+
+/** What starts a Kafka of a test's own. */
+function kafkaServer(variables: Variables): Component {
+  const lacking = ["java", "mvn"].filter((name) => !onPath(variables, name));
   return lacking.length === 0
     ? { available: true, reason: "java and mvn, which start a broker" }
-    : { available: false, reason: `no Kafka: set KAFKA_BROKERS, or install ${lacking.join(" and ")} to have a broker started` };
+    : { available: false, reason: `no Kafka can be started: install ${lacking.join(" and ")} to have a broker started` };
+}
+
+function program(variables: Variables, name: string, remedy: string): Component {
+  return onPath(variables, name) ? { available: true, reason: name } : { available: false, reason: `no ${name} on the PATH (${remedy})` };
+}
+
+function onPath(variables: Variables, name: string): boolean {
+  return (variables["PATH"] ?? "").split(delimiter).some((folder) => existsSync(join(folder, name)));
 }
 
 function given(variables: Variables, name: string): string | undefined {

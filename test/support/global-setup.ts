@@ -1,9 +1,16 @@
-/** Runs once before all tests: finds the components and says which are missing. */
+/** Runs once before all tests: finds the components, says which are missing, and opens the door to the Kafka that the files share. */
 import type { TestProject } from "vitest/node";
 import { findComponents, missingComponents } from "./components.ts";
+import { openDoor } from "./kafka-door.ts";
 
-export async function setup(project: TestProject): Promise<void> {
+export async function setup(project: TestProject): Promise<() => Promise<void>> {
   const components = await findComponents(process.env);
   for (const line of missingComponents(components, process.env)) process.stdout.write(`${line}\n`);
   project.provide("components", components);
+  const door = await openDoor(async () => {
+    const { QUICK_JVM, startKafka } = await import("../../scripts/kafka/start-kafka.ts");
+    return startKafka({ jvmOptions: QUICK_JVM });
+  });
+  project.provide("kafkaDoor", door.path);
+  return () => door.close();
 }
