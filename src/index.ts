@@ -47,7 +47,7 @@ export * from "./errors.ts";
 
 export { ofType } from "./readmodel/operators.ts";
 export { readModel, table } from "./readmodel/read-model.ts";
-export type { ProjectContext, ReadModel, ReadModelDefinition, ReadSide, TableOptions, View } from "./readmodel/read-model.ts";
+export type { ProjectContext, ReadModel, ReadModelDefinition, ReadSide, TableOptions } from "./readmodel/read-model.ts";
 export { runnerDefaults } from "./readmodel/runner.ts";
 export type { Progress, RunnerOptions, RunnerState } from "./readmodel/runner.ts";
 export type { ReadTable, Table } from "./readmodel/staged-table.ts";
@@ -56,13 +56,20 @@ export type {
   Checkpoint,
   Condition,
   FindOptions,
+  OpenOptions,
+  OpenPage,
   OpenView,
   Row,
   RowKey,
   SavedCheckpoint,
+  SqlAccess,
+  SqlDefinition,
+  SqlDialect,
   TableChanges,
   TableDefinition,
   TableReader,
+  View,
+  ViewDefinition,
   ViewStore,
   Where,
 } from "./readmodel/view-store.ts";

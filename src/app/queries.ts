@@ -59,9 +59,9 @@ export class Queries {
       const message = `read model ${model.name} is ${behind.events} places of the log behind the token after ${timeoutMs} ms`;
       throw new StaleRead(message, { retryable: true, details: { model: model.name, ...behind, position } });
     }
-    const reader = runner.reader();
+    const read = runner.pinned();
     const processed = stream === undefined ? undefined : await this.#lastProcessed(stream, position, categories, signal);
-    const value = await fn(reader);
+    const value = await read(fn);
     const token = tokens.encode(categories.map((category) => ({ store: storeId, category, version: 0, position })));
     return { value, position, token, lastProcessedVersion: processed, stale: behind };
   }

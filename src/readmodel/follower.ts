@@ -22,7 +22,7 @@ import type { Decoder } from "./decode.ts";
 import { runPage } from "./page.ts";
 import { Rate } from "./rate.ts";
 import type { ReadModel } from "./read-model.ts";
-import type { BuildKey, Checkpoint, OpenView, SavedCheckpoint, TableChanges } from "./view-store.ts";
+import type { BuildKey, Checkpoint, OpenPage, OpenView, SavedCheckpoint, TableChanges } from "./view-store.ts";
 
 export interface FollowerOptions {
   /** Most events in a page. */
@@ -373,12 +373,13 @@ export class Follower {
     const { clock, logger } = this.#ports.environment;
     const decoding = this.#ports.decode(events);
     const decoded = decoding instanceof Promise ? await decoding : decoding;
-    const changes = await runPage(this.#model, decoded, this.view.reader, {
+    const changes = await runPage(this.#model, decoded, this.view, this.#base.revision, {
       clock,
       signal,
       maxRows: this.#options.maxStagedRows,
       onLateWrite: (error) => logger.error({ model: this.#model.name, error }, "a late write was refused"),
     });
+    if (changes === "lost") return changes;
     const last = events[events.length - 1] as StoredEvent;
     const outcome = await this.#commit(changes, {
       position: through,
@@ -391,11 +392,11 @@ export class Follower {
     return outcome;
   }
 
-  async #commit(changes: TableChanges, next: Checkpoint): Promise<"committed" | "lost"> {
+  async #commit(changes: TableChanges | OpenPage, next: Checkpoint): Promise<"committed" | "lost"> {
     const { revision } = this.#base;
     this.#committing = true;
     try {
-      const outcome = await this.view.commit(changes, next, revision);
+      const outcome = isOpenPage(changes) ? await changes.commit(next) : await this.view.commit(changes, next, revision);
       if (outcome === "committed") {
         this.#lastSave = this.#ports.environment.clock.elapsed();
         this.#underWay = Math.max(0, this.#underWay - (next.events - this.#base.events));
@@ -464,6 +465,10 @@ export class Follower {
   #jittered(ms: number): number {
     return Math.ceil(ms * (0.5 + this.#ports.environment.random.next()));
   }
+}
+
+function isOpenPage(changes: TableChanges | OpenPage): changes is OpenPage {
+  return "commit" in changes;
 }
 
 /** F4. */

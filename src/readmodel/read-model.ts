@@ -5,17 +5,11 @@ import type { Behaviour } from "../aggregate/behaviour.ts";
 import type { Recorded, RecordedEvent } from "../aggregate/recorded.ts";
 import { InvalidArgument } from "../errors.ts";
 import type { ReadTable, Table } from "./staged-table.ts";
-import type { Row, TableDefinition } from "./view-store.ts";
+import type { View } from "./view-store.ts";
 import { assertField } from "./where.ts";
 
-/** Where a result lives; `T` is what the pipeline holds of it. */
-export interface View<T> {
-  readonly definition: TableDefinition;
-  readonly "~view"?: T;
-}
-
-/** What queries hold of a view: the same without its writes. */
-export type ReadSide<V> = V extends Table<infer R> ? ReadTable<R> : never;
+/** What queries hold of a view: a table without its writes, or what a view in SQL opens, where it can only read. */
+export type ReadSide<V> = V extends Table<infer R> ? ReadTable<R> : V;
 
 export interface TableOptions<R> {
   /** The field that identifies a row: text or a number. */
@@ -74,7 +68,7 @@ export interface ReadModel<V> {
   readonly needs: "totalOrder" | undefined;
   readonly pageTimeoutMs: number;
   /** The pipeline, its types erased. */
-  readonly project: (events$: Observable<AnyRecorded>, context: ProjectContext<Table<Row>>) => Observable<unknown>;
+  readonly project: (events$: Observable<AnyRecorded>, context: ProjectContext<unknown>) => Observable<unknown>;
 }
 
 /** Names a read model and checks its definition. Errors: InvalidArgument. */

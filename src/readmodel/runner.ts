@@ -4,6 +4,7 @@
  * R1 Queries are answered by one build at a time; `checkpoint()` and `reader()` taken in one turn belong to the same build.
  * R2 The very first build answers from the start. A higher version is built beside the active one and takes over when it has caught up; a lower version
  *    (a process that still runs older code, or a roll-back) follows and answers from its own build and never takes the place of the active one.
+ *    Builds of other versions are opened as they stand: what this version would change of them, the processes of theirs still need.
  * R3 A rebuild is the next build of the same version, made beside live traffic. At the hand-over the old build stops, the new one passes the place where
  *    the old one stands (its store is asked: another process may have moved it), and only then it answers. Then the old one is dropped.
  * R4 Another process may have activated or dropped builds: after a lost race, or a read that failed, the builds are looked at again. A query whose build was
@@ -22,7 +23,7 @@ import { decoderOf } from "./decode.ts";
 import { Follower, type FollowerOptions } from "./follower.ts";
 import type { ReadModel, ReadSide } from "./read-model.ts";
 import { readTable } from "./staged-table.ts";
-import type { BuildKey, SavedCheckpoint, TableReader, ViewStore } from "./view-store.ts";
+import type { BuildKey, OpenView, SavedCheckpoint, SqlAccess, TableReader, ViewStore } from "./view-store.ts";
 
 export interface RunnerPorts {
   readonly store: EventStore;
@@ -87,6 +88,8 @@ export interface Runner<V> {
   readonly error: TidemarkError | undefined;
   /** The view of the build that answers. Errors: ReadModelStopped before `start`. */
   reader(): ReadSide<V>;
+  /** Pins the build that answers now, and reads it: a table, or a view in SQL in one snapshot. Errors: as `reader`, InvalidArgument for SQL that PostgreSQL refuses. */
+  pinned(): <R>(query: (view: ReadSide<V>) => Promise<R>) => Promise<R>;
   /** Calls back after each commit and each change of state; returns how to end it. */
   onAdvance(listener: () => void): () => void;
 }
@@ -99,6 +102,12 @@ export function createRunner<V>(model: ReadModel<V>, ports: RunnerPorts, options
   }
   if (model.needs === "totalOrder" && !ports.store.capabilities.totalOrder) {
     throw new UnsupportedByStore(`read model ${model.name} needs a total order of all events, which this store does not have`, { details: { capability: "totalOrder", model: model.name } });
+  }
+  const { definition } = model.view;
+  if (definition.kind === "sql" && definition.dialect !== ports.views.dialect) {
+    throw new UnsupportedByStore(`read model ${model.name} is written in SQL of ${definition.dialect}, which this view store does not speak: use a table(), or keep views in ${definition.dialect}`, {
+      details: { capability: "dialect", model: model.name, needed: definition.dialect },
+    });
   }
   return new ModelRunner(model, ports, merged);
 }
@@ -215,28 +224,43 @@ class ModelRunner<V> implements Runner<V> {
   }
 
   reader(): ReadSide<V> {
+    const read = this.#pin();
+    const of = <T>(operation: (reader: TableReader) => Promise<T>): Promise<T> => read((view) => operation(view.reader));
+    const { reader: pinned } = this.#answering().view;
+    const reader: TableReader = {
+      get: (key) => of((table) => table.get(key)),
+      find: (where, options) => of((table) => table.find(where, options)),
+      count: (where) => of((table) => table.count(where)),
+      ...(pinned.sql && { sql: (text, ...parameters) => of((table) => (table.sql as NonNullable<TableReader["sql"]>)(text, ...parameters)) }),
+    };
+    return readTable(reader) as unknown as ReadSide<V>;
+  }
+
+  pinned(): <R>(query: (view: ReadSide<V>) => Promise<R>) => Promise<R> {
+    if (this.model.view.definition.kind === "table") {
+      const reader = this.reader();
+      return (query) => query(reader);
+    }
+    const read = this.#pin();
+    return (query) => read((view) => (view.sql as SqlAccess).read((held) => query(held as ReadSide<V>)));
+  }
+
+  /** R4: only a build that was dropped under the query is looked for again. */
+  #pin(): <T>(operation: (view: OpenView) => Promise<T>) => Promise<T> {
     const pinned = this.#answering();
     const { position } = pinned.checkpoint;
-    // R4: only a build that was dropped under the query is looked for again.
-    const read = async <T>(operation: (reader: TableReader) => Promise<T>): Promise<T> => {
+    return async (operation) => {
       try {
-        return await operation(pinned.view.reader);
+        return await operation(pinned.view);
       } catch (error) {
         if (this.#stopping !== undefined || isTidemarkError(error, "InvalidArgument")) throw error;
         await this.#lookAgain().catch(() => undefined);
         const successor = this.#serving;
         if (successor === undefined || successor === pinned) throw error;
         await this.#reaches(successor, position);
-        return operation(successor.view.reader);
+        return operation(successor.view);
       }
     };
-    const reader: TableReader = {
-      get: (key) => read((table) => table.get(key)),
-      find: (where, options) => read((table) => table.find(where, options)),
-      count: (where) => read((table) => table.count(where)),
-      ...(pinned.view.reader.sql && { sql: (text, ...parameters) => read((table) => (table.sql as NonNullable<TableReader["sql"]>)(text, ...parameters)) }),
-    };
-    return readTable(reader) as unknown as ReadSide<V>;
   }
 
   onAdvance(listener: () => void): () => void {
@@ -293,7 +317,7 @@ class ModelRunner<V> implements Runner<V> {
 
   async #open(key: BuildKey): Promise<Follower> {
     const { model, version, build } = key;
-    const view = await this.#ports.views.open({ model, version, build }, this.model.view.definition);
+    const view = await this.#ports.views.open({ model, version, build }, this.model.view.definition, { asItStands: version !== this.model.version });
     const known = await view.checkpoint();
     const ports = {
       store: this.#ports.store,

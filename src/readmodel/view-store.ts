@@ -6,6 +6,7 @@
  * V3 Readers see committed pages only, and a revision is visible together with its rows.
  * V4 Rows are copied in and out as JSON: nothing keeps a reference to what it was given.
  */
+import type { LateWrite } from "../errors.ts";
 import type { Position } from "../store/position.ts";
 
 /** One physical build of one version of a read model. A rebuild is the next `build`, made beside the one that answers. */
@@ -45,6 +46,26 @@ export interface TableDefinition {
   readonly columns: readonly string[];
 }
 
+/** Tables that the caller makes and writes to in SQL, through a connection of the page's own transaction. */
+export interface SqlDefinition {
+  readonly kind: "sql";
+  /** Which view stores can hold it. */
+  readonly dialect: SqlDialect;
+  /** Statements that make the tables of a build. */
+  readonly create: string;
+  /** Makes what pipelines and queries hold of a connection, whose type the dialect decides. */
+  readonly open: (connection: never) => unknown;
+}
+
+export type SqlDialect = "postgres";
+export type ViewDefinition = TableDefinition | SqlDefinition;
+
+/** Where a result lives; `T` is what the pipeline holds of it. */
+export interface View<T> {
+  readonly definition: ViewDefinition;
+  readonly "~view"?: T;
+}
+
 export type RowKey = string | number;
 export type Row = Readonly<Record<string, unknown>>;
 
@@ -71,8 +92,36 @@ export interface TableReader {
 /** The net effect of a page: for each key the row it ends with, or null where it is deleted. */
 export type TableChanges = ReadonlyMap<RowKey, Row | null>;
 
+/** A page whose writes go to the store as they are made, in a transaction that its commit ends. */
+export interface OpenPage {
+  /** What the pipeline holds. */
+  readonly held: unknown;
+  /** Whether a statement has not been answered yet. */
+  readonly busy: boolean;
+  /** Waits for the statements under way. Errors: the first one that failed. */
+  settle(): Promise<void>;
+  /** Why the page failed, where it knows better than the pipeline, which may wrap errors or swallow them. "lost" as of a commit. */
+  verdict(error: unknown): { readonly error: unknown } | "lost";
+  /** No further statements are taken; the page waits for its commit. */
+  seal(): void;
+  /** V1, V2; once, after `seal`. */
+  commit(next: Checkpoint): Promise<"committed" | "lost">;
+  /** Rolls back what is not committed. Idempotent. */
+  discard(): void;
+}
+
+/** What a view has whose definition is SQL. */
+export interface SqlAccess {
+  /** V2 holds from the first statement on: it waits for whoever commits, and a page on a revision that is not the last is lost before it has written anything. */
+  page(onRevision: number, options: { readonly timeoutMs: number; readonly onLateWrite: (error: LateWrite) => void }): OpenPage;
+  /** Calls `query` with what can only read, in one snapshot. */
+  read<R>(query: (held: unknown) => Promise<R>): Promise<R>;
+}
+
 export interface OpenView {
+  /** Of a table; where the definition is SQL there is `sql`. */
   readonly reader: TableReader;
+  readonly sql?: SqlAccess;
   checkpoint(): Promise<SavedCheckpoint>;
   /** V1, V2. */
   commit(changes: TableChanges, next: Checkpoint, onRevision: number): Promise<"committed" | "lost">;
@@ -80,11 +129,18 @@ export interface OpenView {
   watch(listener: () => void): () => void;
 }
 
+export interface OpenOptions {
+  /** A build of another version is only read: its table, key and columns stay as they are, whatever the definition says. */
+  readonly asItStands?: boolean;
+}
+
 export interface ViewStore {
+  /** The kind of SQL that views of it may be written in; undefined: tables only. */
+  readonly dialect?: SqlDialect;
   /** The builds of a model that exist, the one that answers queries marked. */
   builds(model: string): Promise<readonly (BuildKey & { readonly active: boolean })[]>;
-  /** Makes the build's table if it is missing (or its indexes, when they changed) and opens it. `store`: identity kept with a new checkpoint. */
-  open(key: BuildKey, table: TableDefinition): Promise<OpenView>;
+  /** Makes the build's table if it is missing (or its indexes, when they changed) and opens it. A definition in SQL comes only where `dialect` says so. */
+  open(key: BuildKey, definition: ViewDefinition, options?: OpenOptions): Promise<OpenView>;
   /** From now on this build answers; atomic, in all processes. */
   activate(key: BuildKey): Promise<void>;
   /** Forgets a build: rows and checkpoint. Idempotent; views of it that are still open find their commits `lost` and their reads rejected with ReadModelStopped. */

@@ -96,9 +96,9 @@ export const mutants: readonly Mutant[] = [
   {
     name: "checkpoint with the view",
     file: follower,
-    find: "const outcome = await this.view.commit(changes, next, revision);",
+    find: ": await this.view.commit(changes, next, revision);",
     replace:
-      "const outcome = (await this.view.commit(changes, { ...this.#base, store: next.store }, revision)) === \"committed\" ? await this.view.commit(new Map(), next, revision + 1) : \"lost\";",
+      ": (await this.view.commit(changes, { ...this.#base, store: next.store }, revision)) === \"committed\" ? await this.view.commit(new Map(), next, revision + 1) : \"lost\";",
   },
   { name: "one follower commits a page", file: "src/store/memory/memory-views.ts", find: "build.checkpoint.revision !== onRevision", replace: "false" },
   { name: "through of filtered events", file: follower, find: "through = page.through;", replace: "if (page.events.length > 0) through = page.through;" },

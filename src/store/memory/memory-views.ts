@@ -163,11 +163,11 @@ export function memoryViews(options: { readonly data?: MemoryViewData } = {}): V
       assertOpen();
       return [...builds.values()].filter((build) => build.key.model === model).map((build) => ({ ...build.key, active: build.active }));
     },
-    async open(key, table) {
+    async open(key, table: TableDefinition, { asItStands = false } = {}) {
       assertOpen();
       let build = builds.get(nameOf(key));
       if (build === undefined) builds.set(nameOf(key), (build = new Build(key, table)));
-      else if (JSON.stringify(build.table.indexes) !== JSON.stringify(table.indexes)) build.reindex(table);
+      else if (!asItStands && JSON.stringify(build.table.indexes) !== JSON.stringify(table.indexes)) build.reindex(table);
       return viewOf(build);
     },
     async activate(key) {

@@ -6,7 +6,7 @@
  * D3 Statements need no state of a session, so that a pooler in transaction mode may stand between. Calls of functions are prepared once for each connection,
  *    which saves a tenth of a small one, but only on connections that were made here and lead to the server itself.
  */
-import type { ClientConfig, CustomTypesConfig, Pool, PoolClient, QueryArrayConfig } from "pg";
+import type { ClientConfig, CustomTypesConfig, Pool, PoolClient, QueryArrayConfig, QueryConfig, QueryResult } from "pg";
 import pg from "pg";
 import { delay, type Environment, type Timer } from "../../environment.ts";
 import { Aborted, InvalidArgument, StoreClosed } from "../../errors.ts";
@@ -45,6 +45,10 @@ export interface Session extends Queryable {
   single(text: string, values?: readonly unknown[]): Promise<readonly Cells[]>;
   /** Rows as records of what `pg` makes of the types, but numbers of every kind as numbers. */
   records(text: string, values?: readonly unknown[]): Promise<readonly Readonly<Record<string, unknown>>[]>;
+  /** As `pg` answers it; a text of several statements is refused, as by `single`. */
+  answer(query: QueryConfig): Promise<QueryResult>;
+  /** Whether the connection cannot be used any more. D2. */
+  readonly broken: boolean;
 }
 
 /** Longest wait for a connection. */
@@ -140,21 +144,26 @@ export class Database {
     if (this.#closed) throw new StoreClosed(`the connection to ${this.name} is closed`, { details: { database: this.name } });
     const client = await this.#connect();
     let broken = false;
-    const answered = async <R>(answer: Promise<{ readonly rows: R[] }>): Promise<readonly R[]> => {
+    const whole = async <A>(answer: Promise<A>): Promise<A> => {
       try {
-        return (await this.#bounded(answer, boundMs)).rows;
+        return await this.#bounded(answer, boundMs);
       } catch (error) {
         broken ||= breaksConnection(error);
         throw error;
       }
     };
+    const answered = async <R>(answer: Promise<{ readonly rows: R[] }>): Promise<readonly R[]> => (await whole(answer)).rows;
     const session: Session = {
+      get broken() {
+        return broken;
+      },
       query: (text, values = [], name) => answered(client.query<string[]>({ text, values: [...values], rowMode: "array", types: AS_TEXT, ...(name !== undefined && { name }) })),
       single: (text, values = []) => {
         // Without values `pg` would send the text in the simple protocol, which takes several statements at once.
         const query: QueryArrayConfig & { readonly queryMode: "extended" } = { text, values: [...values], rowMode: "array", types: AS_TEXT, queryMode: "extended" };
         return answered(client.query<string[]>(query));
       },
+      answer: (query) => whole(client.query({ ...query, queryMode: "extended" } as QueryConfig)),
       records: (text, values = []) => answered(client.query<Record<string, unknown>>({ text, values: [...values], types: AS_NUMBERS })),
     };
     try {

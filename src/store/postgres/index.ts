@@ -3,16 +3,18 @@
  */
 import type { ClientConfig, Pool } from "pg";
 import { environmentOf, type Environment } from "../../environment.ts";
-import { InvalidArgument } from "../../errors.ts";
+import { InvalidArgument, StoreUnavailable } from "../../errors.ts";
 import type { ViewStore } from "../../readmodel/view-store.ts";
 import type { SnapshotStore } from "../../snapshot/snapshot-store.ts";
 import type { Backend } from "../backend.ts";
 import type { EventStore } from "../event-store.ts";
 import { assertSchema, Database, type DatabaseOptions } from "./database.ts";
 import { Listener } from "./listener.ts";
-import { ensureSchema, plannedSql, type SchemaKind } from "./migrate.ts";
-import { LOG_SCHEMA } from "./migrations.ts";
+import { assertShape, standingShape, validateShape, type CommitOrder, type LogShape, type WantedShape } from "./log-shape.ts";
+import { ensureSchema, plannedSql } from "./migrate.ts";
+import { logSchema } from "./migrations.ts";
 import { eventsOn } from "./postgres-events.ts";
+import { toTidemarkError } from "./postgres-error.ts";
 import { snapshotsOn } from "./postgres-snapshots.ts";
 import { viewsOn } from "./postgres-views.ts";
 import { VIEW_SCHEMA } from "./view-schema.ts";
@@ -35,9 +37,15 @@ export interface PostgresOptions {
   readonly environment?: Partial<Environment>;
 }
 
+export type { CommitOrder } from "./log-shape.ts";
+
 export interface PostgresStoreOptions extends PostgresOptions {
   /** Schema of the log and the snapshots. */
   readonly schema?: string;
+  /** How appends commit: one after the other, or side by side with readers behind the oldest one. Chosen when the schema is made; another one is refused later. Default: as it stands; for a new schema `lock`. */
+  readonly commitOrder?: CommitOrder;
+  /** Events in a partition of the log, from 10. Chosen when the schema is made; another one is refused later. Default: as it stands; for a new schema one table. */
+  readonly eventsPerPartition?: number;
 }
 
 export interface PostgresViewsOptions extends PostgresOptions {
@@ -47,67 +55,70 @@ export interface PostgresViewsOptions extends PostgresOptions {
 
 export type PostgresBackendOptions = PostgresStoreOptions & PostgresViewsOptions;
 
-export const postgresDefaults = { schema: "tidemark", viewsSchema: "tidemark_views", poolSize: 10, pgbouncer: false, migrate: true } as const;
+export const postgresDefaults = { schema: "tidemark", viewsSchema: "tidemark_views", commitOrder: "lock", poolSize: 10, pgbouncer: false, migrate: true } as const;
 
 /** Events, snapshots and views of one service. Connects at once. Errors: InvalidArgument, SchemaTooNew, StoreUnavailable. */
 export async function postgresBackend(options: PostgresBackendOptions): Promise<Backend> {
   const schema = schemaOf(options);
   const viewsSchema = viewsSchemaOf(options);
-  const link = await open(options, [
-    [schema, LOG_SCHEMA],
-    [viewsSchema, VIEW_SCHEMA],
-  ]);
-  const parts = { events: eventsOn(link.db, schema, link.listener), snapshots: snapshotsOn(link.db, schema), views: viewsOn(link.db, viewsSchema, link.listener) };
-  return {
-    ...parts,
-    async close() {
-      await parts.views.close();
-      await parts.snapshots.close();
-      await parts.events.close();
-      await link.close();
-    },
-  };
+  validateShape(options);
+  return linked(options, async ({ db, listener, ...link }) => {
+    const shape = await ensureLog(db, schema, options);
+    await ensureViews(db, viewsSchema, options);
+    const parts = { events: eventsOn(db, schema, shape, listener), snapshots: snapshotsOn(db, schema), views: viewsOn(db, viewsSchema, listener) };
+    return {
+      ...parts,
+      async close() {
+        await parts.views.close();
+        await parts.snapshots.close();
+        await parts.events.close();
+        await link.close();
+      },
+    };
+  });
 }
 
 /** Events alone. Errors: as postgresBackend. */
 export async function postgresStore(options: PostgresStoreOptions): Promise<EventStore> {
   const schema = schemaOf(options);
-  const link = await open(options, [[schema, LOG_SCHEMA]]);
-  return closing(eventsOn(link.db, schema, link.listener), link);
+  validateShape(options);
+  return linked(options, async (link) => closing(eventsOn(link.db, schema, await ensureLog(link.db, schema, options), link.listener), link));
 }
 
 /** Snapshots alone. Errors: as postgresBackend. */
 export async function postgresSnapshots(options: PostgresStoreOptions): Promise<SnapshotStore> {
   const schema = schemaOf(options);
-  const link = await open(options, [[schema, LOG_SCHEMA]]);
-  return closing(snapshotsOn(link.db, schema), link);
+  validateShape(options);
+  return linked(options, async (link) => {
+    await ensureLog(link.db, schema, options);
+    return closing(snapshotsOn(link.db, schema), link);
+  });
 }
 
 /** Views and checkpoints alone, in the database of the events or in another one. Errors: as postgresBackend. */
 export async function postgresViews(options: PostgresViewsOptions): Promise<ViewStore> {
   const schema = viewsSchemaOf(options);
-  const link = await open(options, [[schema, VIEW_SCHEMA]]);
-  return closing(viewsOn(link.db, schema, link.listener), link);
+  return linked(options, async (link) => {
+    await ensureViews(link.db, schema, options);
+    return closing(viewsOn(link.db, schema, link.listener), link);
+  });
 }
 
 /** Makes and updates both schemas, and returns the SQL that did it; with `dryRun` nothing is run. Errors: as postgresBackend. */
 export async function migratePostgres({ dryRun = false, ...options }: PostgresBackendOptions & { readonly dryRun?: boolean }): Promise<readonly string[]> {
-  const schemas = [
-    [schemaOf(options), LOG_SCHEMA],
-    [viewsSchemaOf(options), VIEW_SCHEMA],
-  ] as const;
-  const { db } = linkOf({ ...options, listener: false, poolSize: 1 });
-  try {
-    const sql: string[] = [];
-    for (const [schema, kind] of schemas) {
-      sql.push(...(await plannedSql(db, schema, kind)));
-      if (!dryRun) await ensureSchema(db, schema, kind, true);
-    }
+  const schema = schemaOf(options);
+  const viewsSchema = viewsSchemaOf(options);
+  const wanted = validateShape(options);
+  return linked({ ...options, listener: false, poolSize: 1 }, async ({ db, close }) => {
+    const shape = await standing(db, schema, options);
+    const log = await plannedSql(db, schema, logSchema(shape ?? wanted));
+    if (!dryRun) await ensureLog(db, schema, { ...options, migrate: true });
+    const views = await plannedSql(db, viewsSchema, VIEW_SCHEMA);
+    if (!dryRun) await ensureViews(db, viewsSchema, { ...options, migrate: true });
+    await close();
     // Both may live in one schema.
-    return [...new Set(sql)];
-  } finally {
-    await db.release();
-  }
+    return [...new Set([...log, ...views])];
+  });
 }
 
 /** What the stores of one call share. */
@@ -117,7 +128,8 @@ interface Link {
   close(): Promise<void>;
 }
 
-async function open(options: PostgresOptions, schemas: readonly (readonly [name: string, kind: SchemaKind])[]): Promise<Link> {
+/** What `work` makes of the link, which is closed when that fails. */
+async function linked<T>(options: PostgresOptions, work: (link: Link) => Promise<T>): Promise<T> {
   const { db, listener } = linkOf(options);
   const link: Link = {
     db,
@@ -128,12 +140,36 @@ async function open(options: PostgresOptions, schemas: readonly (readonly [name:
     },
   };
   try {
-    for (const [schema, kind] of schemas) await ensureSchema(db, schema, kind, options.migrate ?? postgresDefaults.migrate);
-    return link;
+    return await work(link);
   } catch (error) {
     await link.close();
     throw error;
   }
+}
+
+/** The shape of the log that stands in the schema afterwards. */
+async function ensureLog(db: Database, schema: string, options: PostgresStoreOptions): Promise<LogShape> {
+  const found = await standing(db, schema, options);
+  await ensureSchema(db, schema, logSchema(found ?? validateShape(options)), options.migrate ?? postgresDefaults.migrate);
+  // Another process may have made it meanwhile, and otherwise.
+  const shape = found ?? (await standing(db, schema, options));
+  if (shape === undefined) throw new StoreUnavailable(`the log in schema ${schema} of ${db.name} was dropped while it was opened`, { retryable: true, details: { database: db.name, schema } });
+  return shape;
+}
+
+/** Undefined: there is none. Errors: InvalidArgument where another shape is wanted. */
+async function standing(db: Database, schema: string, wanted: WantedShape): Promise<LogShape | undefined> {
+  try {
+    const found = await standingShape(db, schema);
+    if (found !== undefined) assertShape(db, schema, wanted, found);
+    return found;
+  } catch (error) {
+    throw toTidemarkError(error, db.name);
+  }
+}
+
+function ensureViews(db: Database, schema: string, { migrate = postgresDefaults.migrate }: PostgresViewsOptions): Promise<void> {
+  return ensureSchema(db, schema, VIEW_SCHEMA, migrate);
 }
 
 function linkOf(options: PostgresOptions): { readonly db: Database; readonly listener: Listener } {

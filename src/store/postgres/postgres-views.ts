@@ -6,27 +6,25 @@
  *    The revision is the fence: a process that was paused while another one went on can write nothing when it wakes.
  * Q2 The same statement tells the channel; who listens reads the checkpoint, which stands by then (V3).
  * Q3 `get` answers from the rows that this process knows as of the newest revision that it knows (row-cache.ts), otherwise from the table, as all else does.
- * Q4 Text of the caller runs in a transaction that cannot write, through a cursor, so that it is a query and its answer is bounded.
+ * Q4 Views in SQL of the caller's own have their part in sql-pages.ts.
+ * Q5 Text of the caller runs in a transaction that cannot write, through a cursor, so that it is a query and its answer is bounded.
  */
 import { InvalidArgument, isTidemarkError, ReadModelStopped, StoreClosed } from "../../errors.ts";
-import type { BuildKey, OpenView, Row, SavedCheckpoint, TableChanges, TableReader, ViewStore } from "../../readmodel/view-store.ts";
-import { fieldOf, scalarOf, type Scalar } from "../../readmodel/where.ts";
-import { toJson } from "../codec.ts";
+import type { BuildKey, Checkpoint, OpenOptions, OpenView, Row, SavedCheckpoint, SqlDefinition, TableReader, ViewDefinition, ViewStore } from "../../readmodel/view-store.ts";
 import type { Position } from "../position.ts";
-import { doubleArray, textArray } from "./binary-array.ts";
 import { quoted, type Cells, type Database } from "./database.ts";
 import type { Listener } from "./listener.ts";
 import { PG, sqlState, toTidemarkError } from "./postgres-error.ts";
 import { RowCache } from "./row-cache.ts";
-import { keyText, storable } from "./view-key.ts";
+import { sqlAccess } from "./sql-pages.ts";
+import { ensureSqlBuild, standingSqlBuild, type SqlBuild } from "./sql-view-schema.ts";
+import { moveStatement, OF_BUILD, writeStatement, writingOf, type Writing } from "./view-commit.ts";
+import { keyText } from "./view-key.ts";
 import { countQuery, findQuery, type Query } from "./view-query.ts";
-import { dropBuild, ensureBuild, viewsChannel, type BuildTable } from "./view-schema.ts";
+import { dropBuild, ensureBuild, standingBuild, viewsChannel, type BuildTable } from "./view-schema.ts";
 
 /** Most rows that one `sql` hands back. */
 const MAX_SQL_ROWS = 100_000;
-const OF_BUILD = "model = $1 AND version = $2 AND build = $3";
-/** What the statement of a commit has before its rows. */
-const MOVE_VALUES = 11;
 const NO_ROWS: ReadonlyMap<string, string | null> = new Map();
 
 /** Takes one hold of the database. */
@@ -41,14 +39,21 @@ interface Watched {
   told: number;
 }
 
-/** The net effect of a page, ready to be written. */
-interface Writing {
-  /** Each key with its row's JSON, or null where it is deleted. */
-  readonly rows: ReadonlyMap<string, string | null>;
-  readonly values: readonly Buffer[];
+/** How the checkpoint of one build is read and moved. */
+interface Moves {
+  readonly id: readonly [model: string, version: number, build: number];
+  readonly name: string;
+  /** Q1, and Q2: the beginning and the end of a commit's statement. */
+  readonly text: string;
+  readonly tell: string;
+  readonly cache: RowCache;
+  readonly values: (next: Checkpoint, onRevision: number) => readonly unknown[];
+  readonly checkpoint: () => Promise<SavedCheckpoint>;
+  readonly commit: (next: Checkpoint, onRevision: number, writing?: Writing, write?: string) => Promise<"committed" | "lost">;
 }
 
 class PostgresViews implements ViewStore {
+  readonly dialect = "postgres";
   readonly #db: Database;
   readonly #schema: string;
   readonly #checkpoints: string;
@@ -72,10 +77,20 @@ class PostgresViews implements ViewStore {
     return rows.map(([version, build, active]) => ({ model, version: Number(version), build: Number(build), active: active === "t" }));
   }
 
-  async open(key: BuildKey, table: Parameters<ViewStore["open"]>[1]): Promise<OpenView> {
+  async open({ model, version, build }: BuildKey, definition: ViewDefinition, { asItStands = false }: OpenOptions = {}): Promise<OpenView> {
     this.#listen();
-    const build = await this.#run(() => ensureBuild(this.#db, this.#schema, key, table));
-    return this.#view({ model: key.model, version: key.version, build: key.build }, build);
+    const key = { model, version, build };
+    const [db, schema] = [this.#db, this.#schema];
+    if (definition.kind === "table") {
+      const table = await this.#run(() => (asItStands ? standingBuild(db, schema, key) : ensureBuild(db, schema, key, definition)));
+      if (table !== undefined) return this.#tableView(key, table);
+    } else {
+      const own = await this.#run(() => (asItStands ? standingSqlBuild(db, schema, key) : ensureSqlBuild(db, schema, key, definition)));
+      if (own !== undefined) return this.#sqlView(key, definition, own);
+    }
+    // Its version before was a view of the other kind, or somebody has just dropped it.
+    if (!(await this.builds(model)).some((standing) => standing.version === version && standing.build === build)) throw gone(key);
+    return this.#foreignView(key);
   }
 
   async activate(key: BuildKey): Promise<void> {
@@ -110,17 +125,76 @@ class PostgresViews implements ViewStore {
     await this.#db.release();
   }
 
-  #view(key: BuildKey, build: BuildTable): OpenView {
+  #tableView(key: BuildKey, build: BuildTable): OpenView {
+    const moves = this.#moves(key, build.definition);
+    const write = writeStatement(moves.text, build);
+    return {
+      reader: this.#reader(key, build, moves.cache),
+      checkpoint: moves.checkpoint,
+      commit: (changes, next, onRevision) => {
+        const writing = changes.size === 0 ? undefined : writingOf(changes, build, key);
+        return moves.commit(next, onRevision, writing, write);
+      },
+      watch: (listener) => this.#watch(moves.name, listener),
+    };
+  }
+
+  #sqlView(key: BuildKey, definition: SqlDefinition, build: SqlBuild): OpenView {
+    const moves = this.#moves(key, build.definition);
+    const sql = sqlAccess(definition, {
+      db: this.#db,
+      key,
+      build,
+      lock: async (session, onRevision) => (await session.query(`SELECT 1 FROM ${this.#checkpoints} WHERE ${OF_BUILD} AND revision = $4 AND definition = $5 FOR NO KEY UPDATE`, [...moves.id, onRevision, build.definition])).length > 0,
+      move: async (session, next, onRevision) => (await session.query(`${moves.text} ${moves.tell}`, moves.values(next, onRevision))).length > 0,
+      moveAlone: (next, onRevision) => moves.commit(next, onRevision),
+      committed: (revision) => this.#tell(moves.name, revision),
+      assertStands: moves.checkpoint,
+    });
+    const refused = (): Promise<never> => Promise.reject(new InvalidArgument(`the tables of read model ${key.model} are its own: they are read and written in SQL`, { details: { ...key } }));
+    return {
+      reader: { get: refused, find: refused, count: refused },
+      sql,
+      checkpoint: moves.checkpoint,
+      commit: (changes, next, onRevision) => (changes.size === 0 ? moves.commit(next, onRevision) : refused()),
+      watch: (listener) => this.#watch(moves.name, listener),
+    };
+  }
+
+  /** A build whose rows cannot be read as this version reads them: queries wait until this version has taken over. */
+  #foreignView(key: BuildKey): OpenView {
+    const moves = this.#moves(key, "");
+    const refused = (): Promise<never> =>
+      Promise.reject(new ReadModelStopped(`read model ${key.model} is answered by version ${key.version}, whose view is of another kind: it can be read when the new version has caught up`, { retryable: true, details: { ...key } }));
+    return {
+      reader: { get: refused, find: refused, count: refused },
+      sql: { page: () => { throw gone(key); }, read: refused },
+      checkpoint: moves.checkpoint,
+      commit: async () => "lost",
+      watch: (listener) => this.#watch(moves.name, listener),
+    };
+  }
+
+  /** What all kinds of builds have: their place in the log, and how it moves (Q1, Q2). */
+  #moves(key: BuildKey, definition: string): Moves {
     const db = this.#db;
     const id = [key.model, key.version, key.build] as const;
     const name = nameOf(key);
-    const move = moveStatement(this.#checkpoints);
-    const write = writeStatement(move, build);
+    const text = moveStatement(this.#checkpoints);
+    const tell = `SELECT pg_notify('${this.#channel}', revision || $11) FROM moved`;
     const cache = this.#caches.get(name) ?? new RowCache();
     this.#caches.set(name, cache);
-    const tell = `SELECT pg_notify('${this.#channel}', revision || $11) FROM moved`;
+    const values = (next: Checkpoint, onRevision: number): readonly unknown[] => {
+      const last = next.last === undefined ? null : JSON.stringify(next.last);
+      return [...id, onRevision, definition, next.store, JSON.stringify(next.position), last, next.events, next.recordedAt ?? null, ` ${name}`];
+    };
     return {
-      reader: this.#reader(key, build, cache),
+      id,
+      name,
+      text,
+      tell,
+      cache,
+      values,
       checkpoint: async () => {
         const [row] = await this.#run(() => db.query(`SELECT revision, store, position, last, events, recorded_at FROM ${this.#checkpoints} WHERE ${OF_BUILD}`, id));
         if (row === undefined) {
@@ -131,15 +205,11 @@ class PostgresViews implements ViewStore {
         cache.seen(checkpoint.revision);
         return checkpoint;
       },
-      commit: async (changes, next, onRevision) => {
-        const last = next.last === undefined ? null : JSON.stringify(next.last);
-        const moving = [...id, onRevision, build.definition, next.store, JSON.stringify(next.position), last, next.events, next.recordedAt ?? null, ` ${name}`];
-        const writing = changes.size === 0 ? undefined : writingOf(changes, build, key);
+      commit: async (next, onRevision, writing, write) => {
         if (this.#closed) throw closed(db);
         if (!cache.committing(onRevision)) return "lost";
         try {
-          // Q1, Q2.
-          const moved = await this.#run(() => (writing === undefined ? db.query(`${move} ${tell}`, moving) : db.query(`${write} ${tell}`, [...moving, ...writing.values])));
+          const moved = await this.#run(() => db.query(`${writing === undefined ? text : write} ${tell}`, [...values(next, onRevision), ...(writing?.values ?? [])]));
           if (moved.length === 0) {
             cache.forget();
             return "lost";
@@ -154,7 +224,6 @@ class PostgresViews implements ViewStore {
         this.#tell(name, onRevision + 1);
         return "committed";
       },
-      watch: (listener) => this.#watch(name, listener),
     };
   }
 
@@ -179,7 +248,7 @@ class PostgresViews implements ViewStore {
     };
   }
 
-  /** Q4. */
+  /** Q5. */
   async #sql(text: string, parameters: readonly unknown[]): Promise<readonly Row[]> {
     try {
       return await this.#db.transaction(
@@ -254,63 +323,6 @@ class PostgresViews implements ViewStore {
       throw isTidemarkError(error) ? error : toTidemarkError(error, this.#db.name);
     }
   }
-}
-
-/** Q1: `moved` has a row if and only if the commit counts. */
-function moveStatement(checkpoints: string): string {
-  return `WITH moved AS (
-    UPDATE ${checkpoints} SET revision = revision + 1, store = $6, position = $7, last = $8, events = $9::bigint, recorded_at = $10::bigint
-    WHERE ${OF_BUILD} AND revision = $4::bigint AND definition = $5 RETURNING revision
-  )`;
-}
-
-function writeStatement(move: string, build: BuildTable): string {
-  const columns = [build.key, build.row, ...build.fields.flatMap((field) => [build.text(field), build.number(field)])];
-  const types = ["text", "json", ...build.fields.flatMap(() => ["text", "double precision"])];
-  const first = MOVE_VALUES + 2;
-  const values = types.map((type, index) => `$${first + index}::${type === "json" ? "text" : type}[]`);
-  return `${move}, removed AS (
-    DELETE FROM ${build.table} WHERE ${build.key} = ANY ($${MOVE_VALUES + 1}::text[]) AND EXISTS (SELECT FROM moved)
-  ), written AS (
-    INSERT INTO ${build.table} (${columns.join(", ")})
-    SELECT ${types.map((type, index) => `c${index}::${type}`).join(", ")} FROM unnest(${values.join(", ")}) u(${types.map((_, index) => `c${index}`).join(", ")}) WHERE EXISTS (SELECT FROM moved)
-    ON CONFLICT (${build.key}) DO UPDATE SET ${columns.slice(1).map((column) => `${column} = excluded.${column}`).join(", ")}
-  )`;
-}
-
-/** The values of `writeStatement` after those of the move. Errors: UnserialisableData. */
-function writingOf(changes: TableChanges, build: BuildTable, key: BuildKey): Writing {
-  const written = new Map<string, string | null>();
-  const removed: string[] = [];
-  const keys: string[] = [];
-  const rows: string[] = [];
-  const texts = build.fields.map((): (string | null)[] => []);
-  const numbers = build.fields.map((): (number | null)[] => []);
-  for (const [rowKey, row] of changes) {
-    const text = keyText(rowKey);
-    const json = row === null ? null : toJson(row, `a row of ${key.model}`);
-    written.set(text, json);
-    if (row === null || json === null) {
-      removed.push(text);
-      continue;
-    }
-    keys.push(text);
-    rows.push(json);
-    for (let index = 0; index < build.fields.length; index++) {
-      const scalar = jsonScalar(fieldOf(row, build.fields[index] as string));
-      texts[index]?.push(typeof scalar === "string" ? storable(scalar) : null);
-      numbers[index]?.push(typeof scalar === "number" ? scalar : null);
-    }
-  }
-  const columns = texts.flatMap((column, index) => [textArray(column), doubleArray(numbers[index] ?? [])]);
-  return { rows: written, values: [textArray(removed), textArray(keys), textArray(rows), ...columns] };
-}
-
-/** The scalar of what JSON makes of a value (a Date is text, NaN is null). */
-function jsonScalar(value: unknown): Scalar {
-  if (typeof value === "object" && value !== null) return scalarOf(JSON.parse(toJson(value, "a field")));
-  const scalar = scalarOf(value);
-  return typeof scalar === "number" && !Number.isFinite(scalar) ? null : scalar;
 }
 
 function nameOf({ model, version, build }: BuildKey): string {

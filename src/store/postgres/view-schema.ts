@@ -5,7 +5,8 @@
  *    `status` has the field where it is text, `status#` where it is a number (true is 1, false is 0); both are null where it is absent.
  *    An index of such a field has both, in the order of W4 (readmodel/where.ts).
  * T2 The checkpoint's row names the definition that the table was made for. A commit of a process with another definition is lost: columns are always filled.
- * T3 Whoever makes, changes or drops a table locks the read model first; a table is locked before its checkpoint, as a commit does it.
+ * T3 Whoever makes, changes or drops a table locks the read model first; a table is locked before its checkpoint, as a commit does it. Where the tables are
+ *    the caller's own (sql-view-schema.ts) it is the other way round, as their pages do it.
  */
 import { hash } from "node:crypto";
 import { InvalidArgument } from "../../errors.ts";
@@ -89,15 +90,34 @@ export async function ensureBuild(db: Database, schema: string, key: BuildKey, d
   return build;
 }
 
+/** A build of another version, for reading; undefined: it does not stand, or not as a table. */
+export async function standingBuild(db: Database, schema: string, key: BuildKey): Promise<BuildTable | undefined> {
+  const standing = await standingOf(db, schema, key);
+  if (standing === undefined || isSqlBuild(standing.definition)) return undefined;
+  const { name, key: keyField, indexes, columns } = JSON.parse(standing.definition) as TableDefinition;
+  return buildTable(schema, key, { kind: "table", name, key: keyField, indexes, columns });
+}
+
 /** Removes the build's table and checkpoint, where they are. T3. */
 export async function dropBuild(session: Session, schema: string, key: BuildKey): Promise<void> {
   await lockModel(session, schema, key.model);
   const standing = await standingOf(session, schema, key);
   if (standing === undefined) return;
+  const forget = (): Promise<unknown> => session.query(`DELETE FROM ${quoted(schema)}.checkpoints WHERE model = $1 AND version = $2 AND build = $3`, [key.model, key.version, key.build]);
+  if (isSqlBuild(standing.definition)) {
+    await forget();
+    await session.query(`DROP SCHEMA ${quoted(standing.table)} CASCADE`);
+    return;
+  }
   const table = `${quoted(schema)}.${quoted(standing.table)}`;
   await session.query(`LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`);
-  await session.query(`DELETE FROM ${quoted(schema)}.checkpoints WHERE model = $1 AND version = $2 AND build = $3`, [key.model, key.version, key.build]);
+  await forget();
   await session.query(`DROP TABLE ${table}`);
+}
+
+/** Whether a build's tables are the caller's own, in a schema of theirs. */
+export function isSqlBuild(definition: string): boolean {
+  return (JSON.parse(definition) as { readonly kind?: unknown }).kind === "sql";
 }
 
 async function makeBuild(session: Session, schema: string, key: BuildKey, definition: TableDefinition, build: BuildTable): Promise<void> {
@@ -136,14 +156,14 @@ async function makeBuild(session: Session, schema: string, key: BuildKey, defini
   }
 }
 
-async function standingOf(session: Queryable, schema: string, key: BuildKey): Promise<{ readonly table: string; readonly definition: string } | undefined> {
+export async function standingOf(session: Queryable, schema: string, key: BuildKey): Promise<{ readonly table: string; readonly definition: string } | undefined> {
   const rows = await session.query(`SELECT table_name, definition FROM ${quoted(schema)}.checkpoints WHERE model = $1 AND version = $2 AND build = $3`, [key.model, key.version, key.build]);
   const row = rows[0];
   return row === undefined ? undefined : { table: String(row[0]), definition: String(row[1]) };
 }
 
 /** T3. */
-async function lockModel(session: Session, schema: string, model: string): Promise<void> {
+export async function lockModel(session: Session, schema: string, model: string): Promise<void> {
   await session.query("SELECT pg_advisory_xact_lock($1, hashtext($2))", [LOCK_SPACE, `${schema}.${model}`]);
 }
 
@@ -172,7 +192,7 @@ function tableName(key: BuildKey, definition: TableDefinition): string {
 }
 
 /** PostgreSQL cuts long names, so that two could become one. */
-function shortened(name: string): string {
+export function shortened(name: string): string {
   return name.length <= LONGEST_NAME ? name : `${name.slice(0, 40)}~${hash("sha256", name, "base64url").slice(0, 20)}`;
 }
 
@@ -187,10 +207,10 @@ function assertColumn(table: string, field: string): void {
   if (field.length >= LONGEST_NAME) throw new InvalidArgument(`table ${table}: the name of column ${field} is longer than ${LONGEST_NAME - 1} characters`, { details: { field } });
 }
 
-function assertName(what: string, name: string): void {
+export function assertName(what: string, name: string): void {
   if (!NAME.test(name)) throw new InvalidArgument(`the name of a ${what} must match ${NAME.source}`, { details: { name: String(name).slice(0, 80) } });
 }
 
-function whole(what: string, value: number): void {
+export function whole(what: string, value: number): void {
   if (!Number.isSafeInteger(value) || value < 0) throw new InvalidArgument(`the ${what} of a build must be a whole number`);
 }

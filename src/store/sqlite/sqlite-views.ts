@@ -8,7 +8,7 @@
  */
 import { DatabaseSync, type SQLInputValue, type SQLOutputValue, type StatementSync } from "node:sqlite";
 import { InvalidArgument, ReadModelStopped, StoreClosed } from "../../errors.ts";
-import type { BuildKey, OpenView, Row, SavedCheckpoint, TableReader, ViewStore } from "../../readmodel/view-store.ts";
+import type { BuildKey, OpenOptions, OpenView, Row, SavedCheckpoint, TableDefinition, TableReader, ViewStore } from "../../readmodel/view-store.ts";
 import { toJson } from "../codec.ts";
 import type { Position } from "../position.ts";
 import { ChangeWatch } from "./change-watch.ts";
@@ -44,8 +44,8 @@ class SqliteViews implements ViewStore {
     return rows.map((row) => ({ model, version: Number(row["version"]), build: Number(row["build"]), active: row["active"] === 1 }));
   }
 
-  async open(key: BuildKey, table: Parameters<ViewStore["open"]>[1]): Promise<OpenView> {
-    const build = await this.#run(() => this.#file.transaction(() => ensureBuild(this.#file.db, key, table)));
+  async open(key: BuildKey, table: TableDefinition, { asItStands = false }: OpenOptions = {}): Promise<OpenView> {
+    const build = await this.#run(() => this.#file.transaction(() => ensureBuild(this.#file.db, key, table, asItStands)));
     return this.#view({ model: key.model, version: key.version, build: key.build }, build);
   }
 

@@ -46,8 +46,8 @@ export interface BuildTable {
   column(field: string): string;
 }
 
-/** Makes the build's table where it is missing, and its columns and indexes as the definition has them. Inside a transaction. Errors: InvalidArgument. */
-export function ensureBuild(db: DatabaseSync, key: BuildKey, definition: TableDefinition): BuildTable {
+/** Makes the build's table where it is missing, and its columns and indexes as the definition has them, unless it is to be left as it stands. Inside a transaction. Errors: InvalidArgument. */
+export function ensureBuild(db: DatabaseSync, key: BuildKey, definition: TableDefinition, asItStands = false): BuildTable {
   assertName("read model", key.model);
   assertName("table", definition.name);
   const version = whole("version", key.version);
@@ -56,6 +56,7 @@ export function ensureBuild(db: DatabaseSync, key: BuildKey, definition: TableDe
   const name = `${key.model}.${definition.name}__v${version}b${build}`;
   const fields = columnsOf(definition);
   const found = db.prepare("SELECT table_name, key_field FROM checkpoints WHERE model = ? AND version = ? AND build = ?").get(key.model, version, build);
+  if (asItStands && found !== undefined) return standingBuild(db, String(found["table_name"]), String(found["key_field"]));
   if (found === undefined) {
     if (db.prepare("SELECT 1 FROM checkpoints WHERE table_name = ?").get(name) !== undefined) {
       throw new InvalidArgument(`table ${name} differs from another one in upper and lower case only: rename the read model or its table`, { details: { ...key } });
@@ -65,7 +66,7 @@ export function ensureBuild(db: DatabaseSync, key: BuildKey, definition: TableDe
   } else if (found["table_name"] !== name || found["key_field"] !== definition.key) {
     throw new InvalidArgument(`read model ${key.model} version ${version} has a table or key of another name already: give the read model a new version`, { details: { ...key } });
   }
-  const standing = new Set(db.prepare(`PRAGMA table_xinfo(${quoted(name)})`).all().map((column) => String(column["name"])));
+  const standing = new Set(columnNames(db, name));
   for (const field of fields) {
     if (!standing.has(field)) db.exec(`ALTER TABLE ${quoted(name)} ADD COLUMN ${quoted(field)} AS (${extracted(field)}) VIRTUAL`);
   }
@@ -74,13 +75,21 @@ export function ensureBuild(db: DatabaseSync, key: BuildKey, definition: TableDe
     if (!indexes.delete(String(index))) db.exec(`DROP INDEX ${quoted(String(index))}`);
   }
   for (const [index, field] of indexes) db.exec(`CREATE INDEX ${quoted(index)} ON ${quoted(name)} (${quoted(field)})`);
-  const columns = new Set([definition.key, ...fields]);
+  return standingBuild(db, name, definition.key);
+}
+
+function standingBuild(db: DatabaseSync, name: string, keyField: string): BuildTable {
+  const columns = new Set(columnNames(db, name).filter((column) => column !== ROW));
   return {
     table: quoted(name),
-    keyField: definition.key,
-    key: quoted(definition.key),
+    keyField,
+    key: quoted(keyField),
     column: (field) => (columns.has(field) ? quoted(field) : extracted(field)),
   };
+}
+
+function columnNames(db: DatabaseSync, name: string): readonly string[] {
+  return db.prepare(`PRAGMA table_xinfo(${quoted(name)})`).all().map((column) => String(column["name"]));
 }
 
 /** Removes the build's table and checkpoint, where they are. Inside a transaction. */

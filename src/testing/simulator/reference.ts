@@ -5,8 +5,9 @@ import { behaviourOf } from "../../aggregate/aggregate.ts";
 import type { Behaviour, Decided } from "../../aggregate/behaviour.ts";
 import { derivedId } from "../../actor/command-id.ts";
 import type { Clock } from "../../environment.ts";
+import { InvalidArgument } from "../../errors.ts";
 import { decoderOf } from "../../readmodel/decode.ts";
-import { runPage } from "../../readmodel/page.ts";
+import { runTablePage } from "../../readmodel/page.ts";
 import type { ReadModel } from "../../readmodel/read-model.ts";
 import { jsonCodec } from "../../store/codec.ts";
 import type { StoredEvent } from "../../store/event-store.ts";
@@ -84,7 +85,9 @@ export class Reference {
   /** The rows of a read model after each offset of the log, as text; index 0 is before the first event. */
   async rows(model: ReadModel<unknown>): Promise<readonly string[]> {
     const views = memoryViews();
-    const view = await views.open({ model: model.name, version: model.version, build: 1 }, model.view.definition);
+    const { definition } = model.view;
+    if (definition.kind !== "table") throw new InvalidArgument("the simulator runs read models with tables");
+    const view = await views.open({ model: model.name, version: model.version, build: 1 }, definition);
     const decode = decoderOf(model.behaviours, jsonCodec);
     const categories = new Set(model.behaviours.map(({ category }) => category));
     const shown: string[] = [textOf([])];
@@ -92,7 +95,7 @@ export class Reference {
     let revision = 0;
     for (const event of this.log) {
       if (categories.has(categoryOf(event.stream))) {
-        const changes = await runPage(model, await decode([event]), view.reader, { clock: stillClock, signal: never, maxRows: 100_000, onLateWrite: () => undefined });
+        const changes = await runTablePage(model, definition, await decode([event]), view.reader, { clock: stillClock, signal: never, maxRows: 100_000, onLateWrite: () => undefined });
         await view.commit(changes, { position: event.position, store: "reference", events: revision + 1 }, revision++);
         shown[offsetOf(event.position)] = textOf(await view.reader.find({}, { limit: 10_000 }));
       } else shown[offsetOf(event.position)] = shown[offsetOf(event.position) - 1] as string;
