@@ -37,9 +37,9 @@ export async function hydrate(stream: string, ports: ActorPorts): Promise<Hydrat
     }
     ports.counters.snapshotsIgnored++;
   }
-  const fresh = new StreamState(ports.behaviour.initial(), ports.options.commandWindow);
-  await replay(stream, fresh, undefined, ports);
-  return { state: fresh, snapshot: undefined };
+  const state = new StreamState(ports.behaviour.initial(), ports.options.commandWindow);
+  await replay(stream, state, undefined, ports);
+  return { state, snapshot: undefined };
 }
 
 async function loadSnapshot(stream: string, ports: ActorPorts, snapshotter: Snapshotter): Promise<StoredSnapshot | undefined> {
@@ -79,7 +79,7 @@ function restore(stream: string, snapshot: StoredSnapshot, ports: ActorPorts): S
 async function replay(stream: string, state: StreamState, snapshot: StoredSnapshot | undefined, ports: ActorPorts): Promise<boolean> {
   const { store, environment, behaviour, codec, counters, ending } = ports;
   let next: number | undefined = snapshot?.version ?? 1;
-  const turn = turns(environment.clock);
+  let turn: ReturnType<typeof turns> | undefined;
   while (next !== undefined) {
     const from: number = next;
     const slice = await store.readStream(stream, { from, limit: PAGE, signal: ending });
@@ -99,7 +99,7 @@ async function replay(stream: string, state: StreamState, snapshot: StoredSnapsh
     await state.fold(events, behaviour, codec);
     counters.eventsReplayed += events.length;
     next = slice.next;
-    if (next !== undefined) await turn();
+    if (next !== undefined) await (turn ??= turns(environment.clock))();
   }
   return true;
 }

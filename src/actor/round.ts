@@ -9,7 +9,7 @@
  * D5 Ids of events are drawn for this decision: the same ids can only be the same events, in any process.
  * D6 Asynchronous only where it must be: a hit in the window, an asynchronous codec.
  */
-import type { Behaviour, Decided, DomainEvent } from "../aggregate/behaviour.ts";
+import type { Behaviour, Decided, DecisionInputs, DomainEvent } from "../aggregate/behaviour.ts";
 import { AppendTooLarge, CommandIdReused, DomainCodeFailed, isTidemarkError, StoreRewound, TidemarkError, UnserialisableData, WrongExpectedVersion } from "../errors.ts";
 import { jsonCodec, toJson } from "../store/codec.ts";
 import type { EventMetadata, NewEvent, StoredEvent } from "../store/event-store.ts";
@@ -169,7 +169,7 @@ export class Round {
     if (expected !== undefined && expected !== version) return this.#note(command, { kind: "failed", version, error: wrongVersion(expected, version, this.#stream) }, 0);
     if (request.command === undefined) return this.#note(command, { kind: "state", version, state: this.#state }, 0);
 
-    const said = decideOne(behaviour, request, request.command, { state: this.#state, version, now, stream: this.#stream });
+    const said = decideOne(behaviour, request.command, request, this.#state, new Inputs(this.#stream, request, version, now));
     if (said instanceof TidemarkError) return this.#note(command, { kind: "failed", version, error: said }, 0);
     if (!said.ok) return this.#note(command, { kind: "rejected", version, code: said.code, details: said.details }, 0);
     if (said.events.length === 0) return this.#note(command, { kind: "accepted", version, events: said.events }, 0);
@@ -223,24 +223,38 @@ export class Round {
   }
 }
 
-interface Place extends Basis {
-  readonly now: number;
-  readonly stream: string;
-}
-
 const NO_METADATA: Readonly<Record<string, unknown>> = Object.freeze({});
 
-function decideOne(behaviour: Behaviour, request: CommandRequest, command: string, basis: Place): Decided | TidemarkError {
-  let drawn = 0;
+/** What is injected into the decision of one command. */
+class Inputs implements DecisionInputs {
+  readonly now: number;
+  readonly version: number;
+  readonly stream: string;
+  readonly #request: CommandRequest;
+  #drawn = 0;
+
+  constructor(stream: string, request: CommandRequest, version: number, now: number) {
+    this.stream = stream;
+    this.#request = request;
+    this.version = version;
+    this.now = now;
+  }
+
+  get metadata(): Readonly<Record<string, unknown>> {
+    return this.#request.options.metadata ?? NO_METADATA;
+  }
+
+  /** A function of its own for each that asks: few decisions do. */
+  get id(): () => string {
+    return () => derivedId(this.stream, this.#request.commandId, this.#drawn++);
+  }
+}
+
+function decideOne(behaviour: Behaviour, command: string, request: CommandRequest, state: unknown, inputs: Inputs): Decided | TidemarkError {
   try {
-    return behaviour.decide(basis.state, command, request.input, {
-      now: basis.now,
-      id: () => derivedId(basis.stream, request.commandId, drawn++),
-      metadata: request.options.metadata ?? NO_METADATA,
-      version: basis.version,
-    });
+    return behaviour.decide(state, command, request.input, inputs);
   } catch (error) {
-    const details = { stream: basis.stream, version: basis.version, command };
+    const details = { stream: inputs.stream, version: inputs.version, command };
     // The behaviour knows no stream.
     if (isTidemarkError(error, "DomainCodeFailed")) return new DomainCodeFailed(error.message, { cause: error.cause, details: { ...error.details, ...details } });
     if (error instanceof TidemarkError) return error;
@@ -258,6 +272,7 @@ function newEvent(type: string, data: string | undefined, request: CommandReques
   if (schemaVersion > 1) metadata.schemaVersion = schemaVersion;
   if (traceparent !== undefined) metadata.traceparent = traceparent;
   if (user !== undefined) metadata.user = user;
+  Object.freeze(metadata);
   return { id: ports.environment.random.uuid(), type, data, metadata, recordedAt: now };
 }
 

@@ -21,6 +21,7 @@ export function compile(category: string, definition: UntypedDefinition): Behavi
   const inputs = new Map(Object.entries(definition.inputs ?? {}));
   const preparers = new Map(Object.entries(definition.prepare ?? {})) as ReadonlyMap<string, Prepare>;
   const recipes = new Map(Object.entries(definition.events as Readonly<Record<string, unknown>>)) as ReadonlyMap<string, (draft: unknown, data: unknown) => unknown>;
+  const places = new Map([...commands.keys()].map((command) => [command, { category, command }]));
   const schemas = new Map(Object.entries(definition.events).map(([type, recipe]) => [type, schemaOf(recipe)]));
   const eventTypes = [...recipes.keys()];
   const sharing = new Sharing(eventTypes);
@@ -36,12 +37,13 @@ export function compile(category: string, definition: UntypedDefinition): Behavi
     new DomainCodeFailed(`${category}.${command} ${what}`, { details: { category, command }, ...(cause === undefined ? {} : { cause }) });
 
   /** Appends what was emitted to `into`, checked: the type is known, the schema accepts it, JSON holds it; the data is what JSON makes of it, frozen. */
-  const collect = (emission: Emission, command: string, into: DomainEvent[]): void => {
-    for (const event of emission.events) {
-      if (!schemas.has(event.type)) throw failed(command, `emitted ${JSON.stringify(event.type)}, which is no event of ${category}`);
+  const collect = (part: unknown, command: string, into: DomainEvent[]): void => {
+    if (!isEmission(part)) throw refuse(part, command);
+    for (const event of part.events) {
       const schema = schemas.get(event.type);
+      if (schema === undefined && !schemas.has(event.type)) throw failed(command, `emitted ${JSON.stringify(event.type)}, which is no event of ${category}`);
       const data = schema === undefined ? event.data : checkedBy(schema, event, command);
-      into.push({ type: event.type, data: jsonImage(data, event.type, { category, command, type: event.type }) });
+      into.push({ type: event.type, data: jsonImage(data, event.type, places.get(command) ?? NOWHERE) });
     }
   };
 
@@ -93,13 +95,10 @@ export function compile(category: string, definition: UntypedDefinition): Behavi
         throw failed(command, `threw: ${messageOf(cause)}`, cause);
       }
       if (isRejection(answer)) return answer;
-      const parts: readonly unknown[] = Array.isArray(answer) ? answer : [answer];
       const events: DomainEvent[] = [];
-      for (const part of parts) {
-        if (!isEmission(part)) throw refuse(part, command);
-        collect(part, command, events);
-      }
-      assertReturned(parts.length, command);
+      if (Array.isArray(answer)) for (const part of answer as readonly unknown[]) collect(part, command, events);
+      else collect(answer, command, events);
+      assertReturned(Array.isArray(answer) ? answer.length : 1, command);
       return { ok: true, events };
     },
 
@@ -145,6 +144,8 @@ export function compile(category: string, definition: UntypedDefinition): Behavi
     return new EventUnreadable(`${type} in ${at.stream} at version ${version} could not be folded: ${error.message}`, { details, cause: error.cause });
   }
 }
+
+const NOWHERE = Object.freeze({});
 
 const isEmission = (said: unknown): said is Emission =>
   typeof said === "object" && said !== null && (said as Emission).ok === true && Array.isArray((said as Emission).events);

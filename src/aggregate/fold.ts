@@ -1,5 +1,5 @@
 /**
- * Folds events into a state with Immer.
+ * Folds events into a state, through drafts (draft.ts).
  *
  * F1 The result equals folding one event per draft, whatever stands in one call: live state, a page of history and a snapshot agree.
  * F2 One draft holds all events of a call. Two things that a shared draft would do otherwise are found and done again in smaller drafts:
@@ -7,11 +7,11 @@
  *    b) one object stands at two places of the state: a write through one of them would show at both. Recipes that do so are found by looking at the first
  *       `SAMPLES` events of each type, which are folded alone, and at the end of each call; from then on the aggregate gets one draft per event, for good.
  *       (What is left: a recipe that does so only in a rare branch, in one call with a write through one place and the loss of the other.)
- *    Recipes are pure, so running one again is harmless; no event is run more than three times.
+ *    Recipes are pure, so running one again is harmless; no event is run more than five times.
  * F3 The result is frozen throughout and plain data: what JSON, and so a snapshot, could not hold is refused.
  * F4 A call that throws leaves the state as it was.
  */
-import { Immer } from "immer";
+import { finishCopy, finishDraft, flatCopy, immerDraft } from "./draft.ts";
 
 export type Recipe = (state: never, data: never) => unknown;
 
@@ -65,9 +65,6 @@ export class FoldFailed extends Error {
   }
 }
 
-// `settle` freezes instead of Immer: it looks at the same objects, and answers F2b and F3 on the way.
-const immer = new Immer({ autoFreeze: false });
-
 /** Folds `fold.count` events into a state. Errors: FoldFailed. */
 export function foldInto(state: unknown, fold: Fold, sharing: Sharing): unknown {
   let current = state;
@@ -103,28 +100,40 @@ function run(draft: unknown, fold: Fold, from: number, to: number): number {
 }
 
 function single(state: unknown, fold: Fold, index: number): unknown {
-  const draft = immer.createDraft(state as object);
-  if (run(draft, fold, index, index + 1) === index) throw new FoldFailed(index, failure);
-  const next: unknown = immer.finishDraft(draft);
+  const { reached, state: next } = inOneDraft(state, fold, index, index + 1);
+  if (reached === index) throw new FoldFailed(index, failure);
   const problem = settle(next, undefined);
   if (problem !== undefined) throw new FoldFailed(index, new TypeError(problem)); // F3
   return next;
 }
 
-/** Several events in one draft; `reached` < `to` when event `reached` threw, and then there is no state. */
-function shared(state: unknown, fold: Fold, from: number, to: number, sharing: Sharing): { readonly reached: number; readonly state: unknown } {
+/** How far the events of one draft came, and what it became; below `to` there is no state. */
+interface Drafted {
+  readonly reached: number;
+  readonly state: unknown;
+}
+
+/** Several events in one draft. */
+function shared(state: unknown, fold: Fold, from: number, to: number, sharing: Sharing): Drafted {
   if (to - from === 1) return { reached: to, state: single(state, fold, from) };
-  const draft = immer.createDraft(state as object);
-  const reached = run(draft, fold, from, to);
-  if (reached === from) throw new FoldFailed(from, failure);
-  if (reached < to) return { reached, state: undefined };
-  const next: unknown = immer.finishDraft(draft);
-  const problem = settle(next, new Set());
-  if (problem === undefined) return { reached, state: next };
+  const drafted = inOneDraft(state, fold, from, to);
+  if (drafted.reached === from) throw new FoldFailed(from, failure);
+  if (drafted.reached < to) return drafted;
+  const problem = settle(drafted.state, new Set());
+  if (problem === undefined) return drafted;
   if (problem === TWICE) sharing.allowed = false;
   let current = state; // F2b; F3: folded alone, the event that is to blame gets named
   for (let index = from; index < to; index++) current = single(current, fold, index);
-  return { reached, state: current };
+  return { reached: to, state: current };
+}
+
+/** Not frozen yet. */
+function inOneDraft(state: unknown, fold: Fold, from: number, to: number): Drafted {
+  const copy = flatCopy(state);
+  if (copy !== undefined && run(copy, fold, from, to) === to) return { reached: to, state: finishCopy(state, copy) };
+  const draft = immerDraft(state);
+  const reached = run(draft, fold, from, to);
+  return { reached, state: reached === to ? finishDraft(draft) : undefined };
 }
 
 const TWICE = "one object stands at two places of the state";

@@ -46,7 +46,7 @@ export function assertJson(data: unknown, what: string, details: Readonly<Record
   if (found === undefined) return;
   const path = found.path.length > SHOWN_PATH ? `${found.path.slice(0, SHOWN_PATH).join(".")}…` : found.path.join(".");
   throw new UnserialisableData(`the data of ${what} cannot be written as JSON: ${path === "" ? "it" : JSON.stringify(path)} is ${found.problem}`, {
-    details: { ...details, path },
+    details: { ...details, type: what, path },
   });
 }
 

@@ -156,12 +156,14 @@ export class Calls {
   }
 
   #request(target: Target, command: string | undefined, input: unknown, print: string | undefined, options: CallOptions): CommandRequest {
+    const { leastVersion, leastPosition } = options.atLeast === undefined ? NOTHING_ASKED : this.#least(target, options.atLeast);
     return {
       command,
       input,
       commandId: options.commandId ?? this.#ports.environment.random.uuid(),
       fingerprint: print,
-      ...(options.atLeast === undefined ? NOTHING_ASKED : this.#least(target, options.atLeast)),
+      leastVersion,
+      leastPosition,
       // A copy: what the caller does with its own afterwards is no part of the call.
       options: options === NO_OPTIONS ? options : options.metadata === undefined ? { ...options } : { ...options, metadata: jsonImage(options.metadata, "the call's metadata", {}) as NonNullable<CallOptions["metadata"]> },
     };

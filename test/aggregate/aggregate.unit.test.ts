@@ -1,6 +1,7 @@
 import { deepStrictEqual } from "node:assert/strict";
 import { describe, expect, it } from "vitest";
 import fc from "fast-check";
+import { current, produce } from "immer";
 import * as v from "valibot";
 import { z } from "zod";
 import { accepted } from "../../src/aggregate/accepted.ts";
@@ -228,6 +229,55 @@ describe("folding events", () => {
     drafts.clear(); // the first events of a type are looked at one by one
     spying.evolve(state, page, at);
     expect(drafts.size).toBe(1);
+  });
+
+  describe("of a flat state, which is copied instead of drafted", () => {
+    interface Flat {
+      count: number;
+      note?: string | undefined;
+      item: { n: number } | null;
+    }
+    const recipes: Record<string, (state: Flat, data: never) => void> = {
+      Count: (s) => { s.count++; },
+      Note: (s, note: string | null) => { if (note === null) delete s.note; else s.note = note; },
+      Blank: (s) => { s.note = undefined; },
+      Take: (s, item: { n: number }) => { s.item = item; },
+      Bump: (s) => { if (s.item !== null) s.item.n++; },
+      Drop: (s) => { s.item = null; },
+      Again: (s) => { s.count += current(s).count; },
+    };
+    const initial = (): Flat => ({ count: 0, item: null });
+
+    it("equals folding each event with Immer alone", () => {
+      const domain = loose({}, recipes, { initial });
+      const plain = fc.record({ type: fc.constantFrom("Count", "Blank", "Bump", "Drop", "Again"), data: fc.constant(null) });
+      const note = fc.record({ type: fc.constant("Note"), data: fc.option(fc.string({ maxLength: 2 })) });
+      const take = fc.record({ type: fc.constant("Take"), data: fc.record({ n: fc.nat(9) }) });
+      fc.assert(
+        fc.property(fc.array(fc.oneof(plain, note, take), { maxLength: 20 }), fc.nat(20), (list, cut) => {
+          const events: DomainEvent[] = freezeData(structuredClone(list));
+          const reference = events.reduce((state, { type, data }) => produce(state, (draft) => (recipes[type] as (s: Flat, d: unknown) => void)(draft, data)), initial());
+          deepStrictEqual(domain.evolve(domain.evolve(domain.initial(), events.slice(0, cut), at), events.slice(cut), at), reference);
+        }),
+        { numRuns: 1000 },
+      );
+    });
+
+    it("gives the very same state back where nothing was changed, and leaves it as it was where something was", () => {
+      const domain = loose({}, recipes, { initial });
+      const before = domain.evolve(domain.initial(), [{ type: "Count", data: null }], at);
+      expect(domain.evolve(before, [{ type: "Drop", data: null }], at)).toBe(before);
+      expect(domain.evolve(before, [{ type: "Count", data: null }], at)).toEqual({ count: 2, item: null });
+      expect(before).toEqual({ count: 1, item: null });
+      expect(Object.isFrozen(domain.evolve(before, [{ type: "Take", data: { n: 1 } }], at))).toBe(true);
+    });
+
+    it("leaves it as it was when a recipe throws half way", () => {
+      const domain = loose({}, { Half: (s: Flat) => { s.count = 7; throw new Error("half"); } }, { initial });
+      const before = domain.initial();
+      expect(() => domain.evolve(before, [{ type: "Half", data: null }], at)).toThrow(failing("EventUnreadable"));
+      expect(before).toEqual({ count: 0, item: null });
+    });
   });
 
   describe("equals folding one by one for every list of events, cut anywhere", () => {

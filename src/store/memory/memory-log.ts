@@ -10,6 +10,7 @@ import { environmentOf } from "../../environment.ts";
 import type { Environment } from "../../environment.ts";
 import type { Append, AppendOutcome, EventMetadata, NewEvent, StoredEvent } from "../event-store.ts";
 import type { Position } from "../position.ts";
+import { categoryOf } from "../stream-name.ts";
 import { isFlat } from "../validate-append.ts";
 
 /** Most events that a conflict hands back. */
@@ -55,9 +56,16 @@ export class MemoryLog {
       if (again !== undefined) return again;
       if (expected === "exists" && actual === 0) return { kind: "conflict", actual: 0 };
     }
-    const target = known ?? this.#open(stream);
-    for (let index = 0; index < events.length; index++) this.#push(stream, target, events[index] as NewEvent);
-    return { kind: "committed", version: target.events.length, position: (target.events[target.events.length - 1] as StoredEvent).position };
+    const category = known?.category ?? categoryOf(stream);
+    const stored = events.map((event, index) => this.#push(stream, category, actual + index + 1, event));
+    if (known === undefined) this.#streams.set(stream, { category, events: stored, ids: undefined });
+    else {
+      for (const event of stored) {
+        known.events.push(event);
+        known.ids?.set(event.id, event.version);
+      }
+    }
+    return { kind: "committed", version: actual + events.length, position: (stored[stored.length - 1] as StoredEvent).position };
   }
 
   /** @internal M4. */
@@ -77,13 +85,7 @@ export class MemoryLog {
     };
   }
 
-  #open(stream: string): MemoryStream {
-    const opened: MemoryStream = { category: stream.slice(0, stream.indexOf("-")), events: [], ids: undefined };
-    this.#streams.set(stream, opened);
-    return opened;
-  }
-
-  #push(stream: string, target: MemoryStream, event: NewEvent): void {
+  #push(stream: string, category: string, version: number, event: NewEvent): StoredEvent {
     const position: Position = Object.freeze({ log: this.events.length + 1 });
     const stored: StoredEvent = Object.freeze({
       id: event.id,
@@ -92,13 +94,12 @@ export class MemoryLog {
       metadata: copyOf(event.metadata),
       recordedAt: event.recordedAt,
       stream,
-      version: target.events.length + 1,
+      version,
       position,
     });
-    target.events.push(stored);
-    target.ids?.set(stored.id, stored.version);
     this.events.push(stored);
-    this.categories.push(target.category);
+    this.categories.push(category);
+    return stored;
   }
 }
 
@@ -131,8 +132,9 @@ function conflict(known: MemoryStream | undefined, version: number): AppendOutco
   return { kind: "conflict", actual, missing: known.events.slice(version, version + MAX_MISSING) };
 }
 
-/** M2: a frozen copy, as JSON would make it. */
+/** M2: a frozen copy, as JSON would make it; what is frozen throughout is one already. */
 function copyOf(metadata: EventMetadata): EventMetadata {
+  if (Object.isFrozen(metadata) && metadata.user === undefined) return metadata;
   const copy: { -readonly [K in keyof EventMetadata]: EventMetadata[K] } = {
     correlationId: metadata.correlationId,
     causationId: metadata.causationId,
