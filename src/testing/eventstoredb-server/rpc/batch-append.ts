@@ -191,7 +191,7 @@ class Worker {
   #close(how: () => void): void {
     if (!this.#open) return;
     this.#open = false;
-    for (const id of [...this.#pending.keys()]) this.#forget(id);
+    for (const id of this.#pending.keys()) this.#forget(id);
     how();
   }
 }
