@@ -7,7 +7,7 @@ import { connect } from "node:net";
 import { delimiter, join } from "node:path";
 import { inject } from "vitest";
 
-export const componentNames = ["browser", "postgres", "pgbouncer", "kafka", "kafka-server", "javac", "kcat"] as const;
+export const componentNames = ["browser", "postgres", "pgbouncer", "kafka", "kafka-server", "javac", "kcat", "eventstoredb"] as const;
 
 export type ComponentName = (typeof componentNames)[number];
 
@@ -42,6 +42,7 @@ export async function findComponents(variables: Variables): Promise<Components> 
     "kafka-server": kafkaServer(variables),
     javac: program(variables, "javac", "install a JDK"),
     kcat: program(variables, "kcat", "install the package kcat"),
+    eventstoredb: eventstoredb(variables),
   };
 }
 
@@ -101,6 +102,12 @@ function program(variables: Variables, name: string, remedy: string): Component 
 
 function onPath(variables: Variables, name: string): boolean {
   return (variables["PATH"] ?? "").split(delimiter).some((folder) => existsSync(join(folder, name)));
+}
+
+/** A real server, on which the cases run that otherwise hold the test server to its word. */
+function eventstoredb(variables: Variables): Component {
+  const url = given(variables, "EVENTSTORE_CONNECTION_STRING");
+  return url === undefined ? { available: false, reason: "no EventStoreDB (start one, and set EVENTSTORE_CONNECTION_STRING)" } : { available: true, reason: url };
 }
 
 function given(variables: Variables, name: string): string | undefined {

@@ -19,6 +19,7 @@ describe("components of the machine", () => {
       "tests that need kafka-server are skipped: no Kafka can be started: install java and mvn to have a broker started",
       "tests that need javac are skipped: no javac on the PATH (install a JDK)",
       "tests that need kcat are skipped: no kcat on the PATH (install the package kcat)",
+      "tests that need eventstoredb are skipped: no EventStoreDB (start one, and set EVENTSTORE_CONNECTION_STRING)",
     ]);
   });
 
@@ -29,7 +30,7 @@ describe("components of the machine", () => {
 
   it("that nobody knows cannot be required", async () => {
     const found = await findComponents(nothing);
-    expect(() => missingComponents(found, { TIDEMARK_REQUIRE: "chromium" })).toThrow('TIDEMARK_REQUIRE names "chromium"; known: browser, postgres, pgbouncer, kafka, kafka-server, javac, kcat');
+    expect(() => missingComponents(found, { TIDEMARK_REQUIRE: "chromium" })).toThrow('TIDEMARK_REQUIRE names "chromium"; known: browser, postgres, pgbouncer, kafka, kafka-server, javac, kcat, eventstoredb');
   });
 
   it("that are there say where, and are not reported", async () => {
@@ -38,7 +39,7 @@ describe("components of the machine", () => {
     const url = `postgres://127.0.0.1:${(server.address() as AddressInfo).port}/x`;
     const folder = mkdtempSync(join(tmpdir(), "tidemark-path-"));
     for (const name of ["java", "mvn", "javac", "kcat"]) writeFileSync(join(folder, name), "");
-    const found = await findComponents({ CHROMIUM: process.execPath, DATABASE_URL: url, PGBOUNCER: process.execPath, KAFKA_BROKERS: "localhost:9092", PATH: folder });
+    const found = await findComponents({ CHROMIUM: process.execPath, DATABASE_URL: url, PGBOUNCER: process.execPath, KAFKA_BROKERS: "localhost:9092", EVENTSTORE_CONNECTION_STRING: "esdb://localhost:2113", PATH: folder });
     rmSync(folder, { recursive: true });
     server.close();
     expect(found).toEqual({
@@ -49,6 +50,7 @@ describe("components of the machine", () => {
       "kafka-server": { available: true, reason: "java and mvn, which start a broker" },
       javac: { available: true, reason: "javac" },
       kcat: { available: true, reason: "kcat" },
+      eventstoredb: { available: true, reason: "esdb://localhost:2113" },
     });
     expect(missingComponents(found, { TIDEMARK_REQUIRE: componentNames.join(",") })).toEqual([]);
   });
