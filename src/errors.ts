@@ -181,6 +181,16 @@ export class StoreRewound extends TidemarkError {
   readonly code = "StoreRewound";
 }
 
+/** The front of the log was archived, and something in it was asked for; `details.archivedThrough` is the position up to which it is gone. */
+export class LogArchived extends TidemarkError {
+  readonly code = "LogArchived";
+}
+
+/** The stream was deleted in the store, by its own means: it cannot be read or gone on with. `details.how` says how. */
+export class StreamDeleted extends TidemarkError {
+  readonly code = "StreamDeleted";
+}
+
 /** The file or database was written by a newer version of Tidemark. */
 export class SchemaTooNew extends TidemarkError {
   readonly code = "SchemaTooNew";

@@ -1,7 +1,7 @@
 /**
  * What stands in the schema of Tidemark, as steps: step k brings version k to k + 1. A step that was released is never changed; what it made is.
  *
- * The log is one table that is only ever inserted into: its primary key is the position, and the unique index (stream, version) is the check of versions.
+ * A plain log is one table that is only ever inserted into: its primary key is the position, and the unique index (stream, version) is the check of versions.
  * There is no row of a counter and no table of streams, whose dead versions would pile up under a long report; and no index on event ids.
  *
  * L1 Whoever appends holds the position lock from before positions are drawn until the commit is done: positions have the order of commits and no gaps,
@@ -9,23 +9,44 @@
  * L2 It is taken when everything else is done (the arguments are here and decoded), and given up by the commit or the end of the connection.
  * L3 `append_exact` inserts on known versions. The unique index refuses what stands already; an append that does not begin a stream must find its predecessor,
  *    so that no hole can come about. Either fails the whole call, which then goes again through `append_checked`.
- * L4 `append_checked` decides for each append alone. The same ids again on an exact version are answered as the first time.
+ * L4 `append_each` (in the first version `append_checked`, which stays for processes that have not been updated) decides for each append alone. The same ids
+ *    again on an exact version are answered as the first time.
+ *
+ * A log of another shape, which is chosen when the schema is made, has tables and functions of its own: shaped-log.ts.
  */
 import { quoted } from "./database.ts";
-import { LOCK_SPACE, type SchemaKind } from "./migrate.ts";
+import { eventsChannel, lock } from "./log-names.ts";
+import { pageQueries } from "./log-reader.ts";
+import { isPlain, shapeSql, type LogShape } from "./log-shape.ts";
+import type { SchemaKind } from "./migrate.ts";
+import { appendEach, logHorizon, readLog, shapedAppendExact, shapedReadStreams, shapedTables } from "./shaped-log.ts";
 
-export const LOG_SCHEMA: SchemaKind = {
-  what: "an event log",
-  versionName: "log_version",
-  migrations: [(schema, identity) => [tables(schema, identity), appendExact(schema), appendChecked(schema), readStreams(schema)].join("\n")],
-};
-
-/** The channel on which appends are told. */
-export function eventsChannel(schema: string): string {
-  return `${schema}_events`;
+/** What makes a log of a shape; one that stands is updated by the steps of its own shape. */
+export function logSchema(shape: LogShape): SchemaKind {
+  return {
+    what: "an event log",
+    versionName: "log_version",
+    migrations: [
+      (schema, identity) =>
+        isPlain(shape)
+          ? [plainTable(schema), snapshotTable(schema, identity), appendExact(schema), appendChecked(schema), readStreams(schema)].join("\n")
+          : [snapshotTable(schema, identity), shapeSql(schema, shape), ...shaped(schema, shape)].join("\n"),
+      (schema) => appendEach(schema, shape),
+    ],
+  };
 }
 
-function tables(schema: string, identity: string): string {
+function shaped(schema: string, shape: LogShape): readonly string[] {
+  const { unfiltered, filtered } = pageQueries(schema, shape);
+  return [
+    shapedTables(schema, shape),
+    shapedAppendExact(schema, shape),
+    shape.eventsPerPartition === undefined ? readStreams(schema) : shapedReadStreams(schema),
+    ...(shape.commitOrder === "horizon" ? [logHorizon(schema), readLog(schema, unfiltered, filtered)] : []),
+  ];
+}
+
+function plainTable(schema: string): string {
   const s = quoted(schema);
   return `
 CREATE TABLE ${s}.events (
@@ -39,7 +60,12 @@ CREATE TABLE ${s}.events (
   data text NOT NULL,
   CONSTRAINT events_stream_version UNIQUE (stream, version)
 );
-COMMENT ON TABLE ${s}.events IS 'The log. Written by the functions append_exact and append_checked alone; never updated, never deleted from.';
+COMMENT ON TABLE ${s}.events IS 'The log. Written by the functions append_exact and append_checked alone; never updated, never deleted from.';`;
+}
+
+function snapshotTable(schema: string, identity: string): string {
+  const s = quoted(schema);
+  return `
 CREATE TABLE ${s}.snapshots (
   stream text COLLATE "C" PRIMARY KEY,
   version int NOT NULL,
@@ -54,11 +80,6 @@ CREATE TABLE ${s}.snapshots (
 INSERT INTO ${s}.meta (name, value) VALUES ('identity', '${identity}');`;
 }
 
-/** L1: the lock is named by the table it is for, so that several logs of one database do not wait for each other. */
-function lock(schema: string): string {
-  return `PERFORM pg_advisory_xact_lock(${LOCK_SPACE}, '${quoted(schema)}.events'::regclass::oid::int);`;
-}
-
 function appendExact(schema: string): string {
   const s = quoted(schema);
   return `
@@ -67,7 +88,7 @@ RETURNS bigint LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 DECLARE
   base bigint;
 BEGIN
-  ${lock(schema)}
+  ${lock(schema, "events")}
   SELECT coalesce(max(e.position), 0) INTO base FROM ${s}.events e;
   IF cardinality(continued) > 0 AND EXISTS (
     SELECT FROM unnest(continued) c
@@ -96,7 +117,7 @@ DECLARE
   last int;
   stands bigint;
 BEGIN
-  ${lock(schema)}
+  ${lock(schema, "events")}
   SELECT coalesce(max(e.position), 0) INTO base FROM ${s}.events e;
   head := base;
   FOR a IN 1 .. cardinality(streams) LOOP

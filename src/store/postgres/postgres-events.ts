@@ -2,7 +2,8 @@
  * The event store on one PostgreSQL database.
  *
  * E1 `committed` is answered after the server has answered the commit, which with `synchronous_commit` on (its default) has flushed the log (S3 of the port).
- * E2 A subscription is woken by appends of this store at once, and by those of others through the listener.
+ * E2 A subscription is woken by appends of this store at once, and by those of others through the listener: the append tells them, or where appends commit
+ *    side by side, the announcer afterwards.
  * E3 `close` lets the appends under way be answered, each within its bound.
  */
 import { StoreClosed } from "../../errors.ts";
@@ -22,11 +23,14 @@ import { metadataText } from "../metadata-text.ts";
 import { at, offsetOf, type Position } from "../position.ts";
 import { refuseClosed, refused, validateBatch } from "../validate-append.ts";
 import { throwIfAborted, validateLogRead, validateStreamRead } from "../validate-read.ts";
+import { Announcer } from "./announcer.ts";
 import type { Database } from "./database.ts";
 import type { Listener } from "./listener.ts";
+import { eventsChannel } from "./log-names.ts";
 import { LogReader } from "./log-reader.ts";
+import type { LogShape } from "./log-shape.ts";
 import { LogWriter, type PreparedAppend } from "./log-writer.ts";
-import { eventsChannel } from "./migrations.ts";
+import { Partitions } from "./partitions.ts";
 import { toTidemarkError } from "./postgres-error.ts";
 import { StreamReader } from "./stream-reader.ts";
 
@@ -41,31 +45,40 @@ const CAPABILITIES: StoreCapabilities = Object.freeze({
   multiProcess: true,
 });
 
+/** Appends that commit side by side share a flush of the disk. */
+const SIDE_BY_SIDE: StoreCapabilities = Object.freeze({ ...CAPABILITIES, groupsInFlight: 4 });
+
 /** Takes one hold of the database. */
-export function eventsOn(db: Database, schema: string, listener: Listener): EventStore {
-  return new PostgresEvents(db.retain(), schema, listener);
+export function eventsOn(db: Database, schema: string, shape: LogShape, listener: Listener): EventStore {
+  return new PostgresEvents(db.retain(), schema, shape, listener);
 }
 
 class PostgresEvents implements EventStore {
-  readonly capabilities = CAPABILITIES;
+  readonly capabilities: StoreCapabilities;
   readonly #db: Database;
   readonly #channel: string;
   readonly #writer: LogWriter;
   readonly #streams: StreamReader;
   readonly #log: LogReader;
   readonly #listener: Listener;
+  readonly #announcer: Announcer | undefined;
+  readonly #partitions: Partitions | undefined;
   readonly #subscriptions = new Set<LogPages>();
   readonly #writing = new Set<Promise<AppendOutcome[]>>();
   #unlisten: (() => void) | undefined;
   #closed = false;
   #closing: Promise<void> | undefined;
 
-  constructor(db: Database, schema: string, listener: Listener) {
+  constructor(db: Database, schema: string, shape: LogShape, listener: Listener) {
+    const { commitOrder, eventsPerPartition } = shape;
+    this.capabilities = commitOrder === "horizon" ? SIDE_BY_SIDE : CAPABILITIES;
     this.#db = db;
     this.#channel = eventsChannel(schema);
-    this.#writer = new LogWriter(db, schema);
-    this.#streams = new StreamReader(db, schema);
-    this.#log = new LogReader(db, schema);
+    this.#partitions = eventsPerPartition === undefined ? undefined : new Partitions(db, schema, eventsPerPartition);
+    this.#announcer = commitOrder === "horizon" ? new Announcer(db, this.#channel) : undefined;
+    this.#writer = new LogWriter(db, schema, shape, this.#partitions);
+    this.#streams = new StreamReader(db, schema, shape);
+    this.#log = new LogReader(db, schema, shape);
     this.#listener = listener;
   }
 
@@ -75,7 +88,7 @@ class PostgresEvents implements EventStore {
 
   async append(appends: readonly Append[]): Promise<readonly AppendOutcome[]> {
     if (this.#closed) return refuseClosed(appends);
-    const refusals = validateBatch(appends, CAPABILITIES);
+    const refusals = validateBatch(appends, this.capabilities);
     const outcomes: (AppendOutcome | undefined)[] = refusals ?? [];
     const prepared: PreparedAppend[] = [];
     const places: number[] = [];
@@ -98,8 +111,11 @@ class PostgresEvents implements EventStore {
       outcomes[places[index] ?? 0] = outcome;
       if (outcome.kind === "committed") head = Math.max(head, offsetOf(outcome.position));
     });
+    if (head === 0) return outcomes as AppendOutcome[];
     // E2.
-    if (head > 0) for (const pages of this.#subscriptions) pages.wake(head);
+    for (const pages of this.#subscriptions) pages.wake(head);
+    this.#announcer?.tell(head);
+    this.#partitions?.ahead(head);
     return outcomes as AppendOutcome[];
   }
 
@@ -131,6 +147,7 @@ class PostgresEvents implements EventStore {
     for (const pages of this.#subscriptions) pages.wake();
     // E3.
     await Promise.all(this.#writing);
+    await this.#announcer?.close();
     await this.#db.release();
   }
 

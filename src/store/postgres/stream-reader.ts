@@ -5,12 +5,15 @@
  * B2 All slices of an answer come from one state of the log, each with the version of its stream in that state.
  * B3 An answer is bounded in bytes as a whole. A slice that was cut says where to go on; one that did not fit at all is asked for again. The first always fits.
  * B4 An error is each waiting caller's own; one that gave up leaves the others alone.
+ * B5 What was archived is left out and declared (`firstVersion`). An event that is missing without that is told: somebody has detached a partition by hand.
  */
-import { Aborted } from "../../errors.ts";
+import { Aborted, StoreCorrupt } from "../../errors.ts";
 import type { StoredEvent, StreamSlice } from "../event-store.ts";
 import type { StreamRead } from "../validate-read.ts";
 import { intArray, textArray } from "./binary-array.ts";
 import { quoted, type Cells, type Database } from "./database.ts";
+import type { LogShape } from "./log-shape.ts";
+import { frontOf } from "./shaped-log.ts";
 import { EVENT_COLUMNS, MAX_ANSWER_BYTES, MAX_ANSWER_EVENTS, storedEvent } from "./stored-event.ts";
 
 const MAX_IN_FLIGHT = 3;
@@ -34,18 +37,30 @@ export class StreamReader {
   #inFlight = 0;
   #scheduled = false;
 
-  constructor(db: Database, schema: string) {
+  constructor(db: Database, schema: string, { eventsPerPartition }: LogShape) {
     this.#db = db;
     const s = quoted(schema);
     const columns = EVENT_COLUMNS.map((column) => `e.${column}`).join(", ");
     this.#forward = `SELECT * FROM ${s}.read_streams($1, $2, $3, ${MAX_ANSWER_BYTES})`;
+    const [keys, one, front] =
+      eventsPerPartition === undefined
+        ? ["events", `SELECT * FROM ${s}.events WHERE stream = $1 AND version <= $2 ORDER BY version DESC LIMIT $3`, "NULL"]
+        : [
+            "event_keys",
+            `SELECT k.version, k.position, x.id, x.type, x.recorded_at, x.metadata, x.data FROM ${s}.event_keys k LEFT JOIN ${s}.events x ON x.position = k.position
+             WHERE k.stream = $1 AND k.version <= $2 AND k.position > gone.through ORDER BY k.version DESC LIMIT $3`,
+            frontOf(schema),
+          ];
+    const gone = eventsPerPartition === undefined ? "0" : `(SELECT coalesce(max(p.last), 0) FROM ${s}.partitions p WHERE p.archived IS NOT NULL)`;
     this.#backward = `
       SELECT q.* FROM (
-        SELECT h.head, ${columns}, sum(octet_length(e.data) + octet_length(e.metadata)) OVER (ORDER BY e.version DESC ROWS UNBOUNDED PRECEDING) - octet_length(e.data) - octet_length(e.metadata) AS before
-        FROM (SELECT coalesce(max(version), 0) AS head FROM ${s}.events WHERE stream = $1) h
-        LEFT JOIN LATERAL (SELECT * FROM ${s}.events WHERE stream = $1 AND version <= $2 ORDER BY version DESC LIMIT $3) e ON true
+        SELECT h.head, ${columns}, ${front} AS front, sum(octet_length(e.data) + octet_length(e.metadata)) OVER (ORDER BY e.version DESC ROWS UNBOUNDED PRECEDING) - octet_length(e.data) - octet_length(e.metadata) AS before
+        FROM (SELECT coalesce(max(version), 0) AS head FROM ${s}.${keys} WHERE stream = $1) h
+        CROSS JOIN (SELECT $1::text AS stream) r
+        CROSS JOIN (SELECT ${gone} AS through) gone
+        LEFT JOIN LATERAL (${one}) e ON true
       ) q
-      WHERE q.version IS NULL OR q.before < ${MAX_ANSWER_BYTES} ORDER BY q.version DESC`;
+      WHERE q.version IS NULL OR q.before IS NULL OR q.before < ${MAX_ANSWER_BYTES} ORDER BY q.version DESC`;
   }
 
   /** Errors: of the database, Aborted. */
@@ -90,7 +105,7 @@ export class StreamReader {
       for (const [index, question] of questions.entries()) {
         const first = row;
         while (row < rows.length && Number(rows[row]?.[0]) === index + 1) row++;
-        if (row > first) question.resolve(forwardSlice(question, rows.slice(first, row)));
+        if (row > first) settle(question, rows.slice(first, row));
         else this.#waiting.push(question);
       }
     } catch (error) {
@@ -104,20 +119,38 @@ export class StreamReader {
   async #readBackward(stream: string, from: number, most: number, signal: AbortSignal | undefined): Promise<StreamSlice> {
     const rows = await this.#db.query(this.#backward, [stream, from, most], { signal });
     const version = Number(rows[0]?.[0] ?? 0);
+    const firstVersion = Number(rows[0]?.[8] ?? 1);
     const events = eventsOf(stream, rows, 1);
     const next = (events.at(-1)?.version ?? Math.min(from, version) + 1) - 1;
-    return { events, version, firstVersion: 1, next: next >= 1 ? next : undefined };
+    return { events, version, firstVersion, next: next >= firstVersion ? next : undefined };
+  }
+}
+
+function settle(question: Question, rows: readonly Cells[]): void {
+  try {
+    question.resolve(forwardSlice(question, rows));
+  } catch (error) {
+    question.reject(error);
   }
 }
 
 function forwardSlice({ stream, from }: Question, rows: readonly Cells[]): StreamSlice {
   const version = Number(rows[0]?.[1]);
+  const firstVersion = Number(rows[0]?.[9] ?? 1);
   const events = eventsOf(stream, rows, 2);
-  const next = from + events.length;
-  return { events, version, firstVersion: 1, next: next <= version ? next : undefined };
+  const next = Math.max(from, firstVersion) + events.length;
+  return { events, version, firstVersion, next: next <= version ? next : undefined };
 }
 
-/** A stream without events in the range has one row whose version is null. */
+/** A stream without events in the range has one row whose version is null. B5. Errors: StoreCorrupt. */
 function eventsOf(stream: string, rows: readonly Cells[], first: number): StoredEvent[] {
-  return rows[0]?.[first] === null ? [] : rows.map((cells) => storedEvent(stream, cells, first));
+  if (rows[0]?.[first] === null) return [];
+  return rows.map((cells) => {
+    if (cells[first + 2] === null) {
+      throw new StoreCorrupt(`version ${cells[first]} of ${stream} stands at position ${cells[first + 1]}, which no partition holds and no archive was declared for: attach the partition again`, {
+        details: { stream, version: Number(cells[first]), position: Number(cells[first + 1]) },
+      });
+    }
+    return storedEvent(stream, cells, first);
+  });
 }
