@@ -6,6 +6,7 @@ import type { Environment } from "../environment.ts";
 import { InvalidArgument, MissingClient, UnknownScheme } from "../errors.ts";
 import type { ViewStore } from "../readmodel/view-store.ts";
 import type { Backend } from "../store/backend.ts";
+import type { EventStoreDBOptions } from "../store/eventstoredb/index.ts";
 import type { PostgresBackendOptions } from "../store/postgres/index.ts";
 
 export interface OpenStoreOptions {
@@ -39,9 +40,26 @@ const POSTGRES: Scheme = {
   openViews: async (url, options) => (await loadPostgres()).postgresViews({ ...postgresOptions(url), ...options }),
 };
 
+const loadEventStoreDB = () => loadClient("@eventstore/db-client", "npm install @eventstore/db-client@6", () => import("../store/eventstoredb/index.ts"));
+
+/** What an esdb: URL hands on as a connection string. */
+const ESDB_PARAMETERS = ["connectionName", "defaultDeadline", "discoveryInterval", "gossipTimeout", "keepAliveInterval", "keepAliveTimeout", "maxDiscoverAttempts", "nodePreference", "throwOnAppendFailure", "tls", "tlsCAFile", "tlsVerifyCert", "userCertFile", "userKeyFile"] as const;
+
+const EVENTSTOREDB: Scheme = {
+  parameters: ["timeoutMs", ...ESDB_PARAMETERS],
+  open: async (url, options) => (await loadEventStoreDB()).eventStoreDBBackend({ ...eventStoreDBOptions(url), ...options }),
+  openViews: async ({ scheme }) => {
+    throw new InvalidArgument(`a ${scheme}: URL names events and snapshots; read models live elsewhere: memory:, sqlite:views.db or postgres://…`);
+  },
+};
+
 const SCHEMES = new Map<string, Scheme>([
   ["postgres", POSTGRES],
   ["postgresql", POSTGRES],
+  ["esdb", EVENTSTOREDB],
+  ["esdb+discover", EVENTSTOREDB],
+  ["kurrentdb", EVENTSTOREDB],
+  ["kurrentdb+discover", EVENTSTOREDB],
   [
     "memory",
     {
@@ -78,8 +96,8 @@ const SCHEMES = new Map<string, Scheme>([
 ]);
 
 /**
- * Opens the store that a URL names: `memory:`, `sqlite:orders.db`, `sqlite:/data/orders.db?synchronous=normal`, `postgres://user@host/database?schema=orders`.
- * What is special in a name is percent-encoded.
+ * Opens the store that a URL names: `memory:`, `sqlite:orders.db`, `sqlite:/data/orders.db?synchronous=normal`, `postgres://user@host/database?schema=orders`,
+ * `esdb://user:password@host:2113?tls=true`. What is special in a name is percent-encoded.
  * Errors: UnknownScheme, InvalidArgument, MissingClient, and those of the backend.
  */
 export async function openStore(url: string, options: OpenStoreOptions = {}): Promise<Backend> {
@@ -144,6 +162,17 @@ function postgresOptions({ scheme, target, parameters }: StoreUrl): PostgresBack
     ...(listener !== undefined && { listener: listener === "false" ? false : listener }),
     ...(pgbouncer !== undefined && { pgbouncer }),
     ...(migrate !== undefined && { migrate }),
+  };
+}
+
+/** Written anew as a connection string; the backend checks it. */
+function eventStoreDBOptions({ scheme, target, parameters }: StoreUrl): EventStoreDBOptions {
+  if (!target.startsWith("//")) throw new InvalidArgument(`a ${scheme}: URL names a server: ${scheme}://user:password@host:2113`);
+  const handedOn = ESDB_PARAMETERS.flatMap((name) => (parameters.has(name) ? [`${name}=${encodeURIComponent(parameters.get(name) as string)}`] : []));
+  const timeoutMs = parameters.get("timeoutMs");
+  return {
+    connection: `${scheme}:${target}${handedOn.length > 0 ? `?${handedOn.join("&")}` : ""}`,
+    ...(timeoutMs !== undefined && { timeoutMs: Number(timeoutMs) }),
   };
 }
 

@@ -1,0 +1,69 @@
+/**
+ * What EventStoreDB's errors mean to us. They come as errors of gRPC (a status code, and a trailer `exception` with the server's own word), raw or wrapped by the client.
+ */
+import { isTidemarkError, StoreUnavailable, StreamDeleted } from "../../errors.ts";
+
+/** Status codes of gRPC that we tell apart. */
+export const GRPC = { cancelled: 1, invalidArgument: 3, deadlineExceeded: 4, notFound: 5, permissionDenied: 7, failedPrecondition: 9, aborted: 10, unimplemented: 12, unavailable: 14, unauthenticated: 16 } as const;
+
+/** The server was asked and did not answer within the bound. */
+export class NoAnswer extends Error {
+  constructor(boundMs: number) {
+    super(`EventStoreDB did not answer within ${boundMs} ms`);
+  }
+}
+
+interface GrpcError {
+  readonly code?: unknown;
+  readonly details?: unknown;
+  readonly metadata?: { getMap?(): Readonly<Record<string, unknown>> };
+  readonly _raw?: unknown;
+}
+
+export function statusOf(error: unknown): number | undefined {
+  const { code } = (error ?? {}) as GrpcError;
+  return typeof code === "number" ? code : undefined;
+}
+
+/** The server's own word for what went wrong, where it gave one. */
+export function exceptionOf(error: unknown): string | undefined {
+  const { metadata, _raw } = (error ?? {}) as GrpcError;
+  const word = metadata?.getMap?.()["exception"];
+  return typeof word === "string" ? word : _raw === undefined ? undefined : exceptionOf(_raw);
+}
+
+/** Whether the same call may succeed in a moment: the connection broke, a node went down, or is not the leader any more. */
+export function isPassing(error: unknown): boolean {
+  if (error instanceof NoAnswer || exceptionOf(error) === "not-leader") return true;
+  const status = statusOf(error);
+  return status === GRPC.unavailable || status === GRPC.cancelled || status === GRPC.aborted || status === GRPC.deadlineExceeded;
+}
+
+/** Whether the position that was read from is not one of this log. */
+export function isInvalidPosition(error: unknown): boolean {
+  return statusOf(error) === GRPC.invalidArgument && messageOf(error).includes("invalid position");
+}
+
+/** The error of ours for one of the server or of the connection; errors of ours pass through. `where` names the server, never its password. */
+export function toTidemarkError(error: unknown, where: string, stream?: string): Error {
+  if (isTidemarkError(error)) return error;
+  const exception = exceptionOf(error);
+  const details = { server: where, status: statusOf(error), exception, ...(stream !== undefined && { stream }) };
+  if (exception === "stream-deleted") return streamDeleted(stream ?? "the stream", "tombstoned", error);
+  const status = statusOf(error);
+  if (exception === "access-denied" || status === GRPC.permissionDenied || status === GRPC.unauthenticated) {
+    return new StoreUnavailable(`${where} refuses: ${messageOf(error)}. The rights that Tidemark needs stand in docs/eventstoredb.md.`, { cause: error, details });
+  }
+  return new StoreUnavailable(`${where}: ${messageOf(error)}`, { cause: error, retryable: true, details });
+}
+
+export function streamDeleted(stream: string, how: "tombstoned" | "soft-deleted", cause?: unknown): StreamDeleted {
+  const remedy = how === "tombstoned" ? "its name can never be used again" : "it can be brought back by removing $tb from its metadata";
+  return new StreamDeleted(`${stream} was deleted (${how}): ${remedy}`, { details: { stream, how }, cause });
+}
+
+export function messageOf(error: unknown): string {
+  const { details } = (error ?? {}) as GrpcError;
+  if (typeof details === "string" && details !== "") return details;
+  return error instanceof Error ? error.message : String(error);
+}
