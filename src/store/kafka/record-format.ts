@@ -8,8 +8,9 @@
  * W4 What comes out equals what went in: text that UTF-8 cannot hold (lone surrogates in ids) goes along as JSON in `tm-metadata`, which then tells all of the metadata.
  */
 import { StoreCorrupt } from "../../errors.ts";
-import type { EventMetadata, NewEvent, StoredEvent } from "../event-store.ts";
+import type { EventMetadata, StoredEvent } from "../event-store.ts";
 import type { IndexedEvent } from "./log-index.ts";
+import type { PreparedEvent } from "./prepared-append.ts";
 import { atKey, type BatchWriter, type Name } from "./record-batch.ts";
 
 const name = (text: string): Name => ({ bytes: Buffer.from(text, "latin1") });
@@ -44,11 +45,10 @@ export interface Place {
   readonly size: number;
 }
 
-/** Adds one event to a batch. `user`: its `userText`. */
-export function writeEvent(batch: BatchWriter, stream: string, event: NewEvent, user: string | undefined, { claim, version, index, size }: Place): void {
-  const { metadata } = event;
-  const { commandId, correlationId, causationId, fingerprint, schemaVersion, traceparent } = metadata;
-  const inFull = isPlain(metadata) ? undefined : JSON.stringify(metadata);
+/** Adds one event to a batch. */
+export function writeEvent(batch: BatchWriter, stream: string, event: PreparedEvent, { claim, version, index, size }: Place): void {
+  const { user, inFull } = event;
+  const { commandId, correlationId, causationId, fingerprint, schemaVersion, traceparent } = event.metadata;
   const headers =
     6 +
     (size > 1 ? 1 : 0) +
@@ -77,9 +77,11 @@ export function writeEvent(batch: BatchWriter, stream: string, event: NewEvent, 
   batch.endRecord();
 }
 
-/** W4. */
-function isPlain({ commandId, correlationId, causationId, fingerprint, traceparent }: EventMetadata): boolean {
-  return commandId.isWellFormed() && correlationId.isWellFormed() && causationId.isWellFormed() && (fingerprint?.isWellFormed() ?? true) && (traceparent?.isWellFormed() ?? true);
+/** W4: all of the metadata as JSON, where text alone would not hold it. Throws what JSON.stringify throws. */
+export function metadataInFull(metadata: EventMetadata): string | undefined {
+  const { commandId, correlationId, causationId, fingerprint, traceparent } = metadata;
+  for (const text of [commandId, correlationId, causationId, fingerprint, traceparent]) if (text?.isWellFormed() === false) return JSON.stringify(metadata);
+  return undefined;
 }
 
 /** What a claim says of itself; only the nonce decides anything. */

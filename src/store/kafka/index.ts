@@ -1,0 +1,46 @@
+/**
+ * Kafka as the event store itself: a topic for each category, with optimistic concurrency. The entry `tidemark/kafka`; its client is `kafkajs` 2.2.4.
+ */
+import type { Backend } from "../backend.ts";
+import type { EventStore } from "../event-store.ts";
+import { kafkajsCluster } from "./kafkajs-cluster.ts";
+import { KafkaEvents } from "./kafka-events.ts";
+import { checkOptions, maxAppendBytesOf, type KafkaStoreOptions } from "./kafka-options.ts";
+import { memoryIndex } from "./memory-index.ts";
+import { StoreTopic } from "./store-topic.ts";
+
+export { BrokerRefusal, KAFKA_ERROR, RequestLost } from "./cluster.ts";
+export type { Fetched, FetchRequest, KafkaCluster, NewTopic, PartitionDescription, PartitionLink, Produced, ProducerIdentity, TopicDescription } from "./cluster.ts";
+export { kafkaDefaults } from "./kafka-options.ts";
+export type { KafkaStoreOptions } from "./kafka-options.ts";
+export type { Claim, IndexedEvent, IndexStep, LaneState, LogIndex } from "./log-index.ts";
+export { memoryIndex } from "./memory-index.ts";
+
+export type KafkaBackendOptions = KafkaStoreOptions;
+
+/** Events of one service on Kafka. Connects when it is first used. Errors: InvalidArgument. */
+export function kafkaBackend(options: KafkaBackendOptions): Backend {
+  const events = kafkaStore(options);
+  return { events, close: () => events.close() };
+}
+
+/** Events alone. Errors: as kafkaBackend. */
+export function kafkaStore(options: KafkaStoreOptions): EventStore {
+  const checked = checkOptions(options);
+  const { brokers, clientId, requestTimeoutMs, topicPrefix, topics, environment } = checked;
+  const { ssl, sasl } = options;
+  const cluster =
+    options.cluster ??
+    kafkajsCluster({ brokers, clientId, requestTimeoutMs, clock: environment.clock, ...(ssl === undefined ? {} : { ssl }), ...(sasl === undefined ? {} : { sasl }) });
+  const shared = { cluster, prefix: topicPrefix, topics, environment, boundMs: requestTimeoutMs };
+  return new KafkaEvents({
+    ...shared,
+    storeTopic: new StoreTopic(shared),
+    index: options.index ?? memoryIndex(),
+    writer: checked.owner,
+    minHoldMs: checked.minHoldMs,
+    appendTimeoutMs: checked.appendTimeoutMs,
+    claimOnly: checked.claimOnly,
+    maxAppendBytes: maxAppendBytesOf(topics),
+  });
+}

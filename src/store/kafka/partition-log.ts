@@ -1,0 +1,365 @@
+/**
+ * One partition, read: a tailer that folds the log into the index, and those who wait for it to get somewhere.
+ *
+ * T1 What is folded goes into the index piece by piece, without a gap; `next` is the first offset that was not looked at. Readers are served from the index alone.
+ * T2 What this process wrote and Kafka acknowledged at the expected place is put into the index by the writer (`acceptOwn`), in the same order, and not read again.
+ * T3 Before a reader trusts what is here it asks the broker where the log ends and waits until that was folded (`reachEnd`). The question is asked after the reader's
+ *    call began: an answer that was under way before does not do.
+ * T4 OFFSET_OUT_OF_RANGE never moves the reader on its own. A log that begins above what was read is refused by name. A log that ends below it, or holds another
+ *    event where the last one stood, was rewound: that is reported, waiting readers are told so, and the lane is built again from the log's start.
+ * T5 The last event is compared with the log when an index is resumed and whenever the leader's epoch in the log has changed: only then can a log have been cut off.
+ * T6 Every request has a bound; those who wait are told when the log could not be read for `boundMs`.
+ * T7 While this process writes, the tailer stands back: the writer sees by the offsets whether anybody else wrote.
+ */
+import { turns, type Environment, delay } from "../../environment.ts";
+import { Aborted, isTidemarkError, StoreCorrupt, StoreRewound, type TidemarkError } from "../../errors.ts";
+import { BrokerRefusal, KAFKA_ERROR, type Fetched, type PartitionLink } from "./cluster.ts";
+import { fold } from "./fold.ts";
+import { insist, isFinal, pause, storeClosed, toTidemarkError, untilAborted } from "./kafka-error.ts";
+import type { Claim, IndexedEvent, LaneState, LogIndex } from "./log-index.ts";
+import { batchesIn, eachRecord, type Batch } from "./record-batch.ts";
+import { marksOf } from "./record-format.ts";
+
+const FETCH_BYTES = 2 * 1024 * 1024;
+const FETCH_WAIT_MS = 500;
+/** T7. */
+const STAND_BACK_MS = 25;
+
+export interface PartitionLogOptions {
+  readonly lane: string;
+  readonly topicId: string;
+  readonly link: PartitionLink;
+  readonly index: LogIndex;
+  readonly environment: Environment;
+  readonly boundMs: number;
+  /** The topic's id as it is now; undefined: there is no such topic. */
+  readonly topicIdNow: () => Promise<string | undefined>;
+}
+
+interface Waiting {
+  readonly offset: number;
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+export class PartitionLog {
+  readonly lane: string;
+  readonly index: LogIndex;
+  readonly #options: PartitionLogOptions;
+  readonly #ending = new AbortController();
+  readonly #listeners = new Set<() => void>();
+  #waiting: Waiting[] = [];
+  #state: LaneState;
+  #tail: Promise<void> | undefined;
+  #failure: TidemarkError | undefined;
+  /** Since when nothing could be read. */
+  #failingSince: number | undefined;
+  #leaderEpoch = -1;
+  #highWatermark = 0;
+  #rewinds = 0;
+  #claimSeenAt = Number.NEGATIVE_INFINITY;
+  #ownAt = Number.NEGATIVE_INFINITY;
+  #wake: (() => void) | undefined;
+  #asking: Promise<number> | undefined;
+  #queued: Promise<number> | undefined;
+
+  constructor(options: PartitionLogOptions) {
+    this.#options = options;
+    this.lane = options.lane;
+    this.index = options.index;
+    this.#state = this.#resumed();
+  }
+
+  get state(): LaneState {
+    return this.#state;
+  }
+
+  get claim(): Claim | undefined {
+    return this.#state.claim;
+  }
+
+  /** Whether everything that was there when the log was last looked at is in the index. */
+  get caughtUp(): boolean {
+    return this.#state.next >= this.#highWatermark;
+  }
+
+  /** How often the log was found rewound (T4): what was built on it before is void. */
+  get rewinds(): number {
+    return this.#rewinds;
+  }
+
+  /** When the claim in force appeared, by the elapsed clock; minus infinity where it was there before we were. */
+  get claimSeenAt(): number {
+    return this.#claimSeenAt;
+  }
+
+  /** Whether it is being read. */
+  get started(): boolean {
+    return this.#tail !== undefined;
+  }
+
+  /** Why it is read no more: for good. */
+  get failure(): TidemarkError | undefined {
+    return this.#failure;
+  }
+
+  start(): void {
+    this.#tail ??= this.#run();
+  }
+
+  /** Calls back after each change of `state` and `failure`; the result unsubscribes. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Resolves when all below `offset` was folded. Errors: StoreUnavailable (T6), StoreRewound, StoreCorrupt, StoreClosed, Aborted. */
+  reach(offset: number, signal?: AbortSignal): Promise<void> {
+    this.start();
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    if (this.#state.next >= offset) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const end = (answer: () => void) => (): void => {
+        signal?.removeEventListener("abort", onAbort);
+        answer();
+      };
+      const waiting: Waiting = { offset, resolve: end(resolve), reject: (error) => end(() => reject(error))() };
+      const onAbort = (): void => {
+        this.#waiting = this.#waiting.filter((each) => each !== waiting);
+        waiting.reject(new Aborted(`reading ${this.lane} was aborted`, { cause: signal?.reason }));
+      };
+      signal?.addEventListener("abort", onAbort, { once: true });
+      this.#waiting.push(waiting);
+      this.#wake?.();
+    });
+  }
+
+  /** T3: resolves with the end of the log, folded up to there. Errors: as reach. */
+  async reachEnd(signal?: AbortSignal): Promise<number> {
+    this.start();
+    const end = await untilAborted(this.end(), signal, `reading ${this.lane}`);
+    await this.reach(end, signal);
+    return end;
+  }
+
+  /** Where the log ends, asked now; nothing above was acknowledged. Errors: StoreUnavailable, StoreRefused; Aborted when the log is closed. */
+  end(): Promise<number> {
+    const { environment, boundMs, link } = this.#options;
+    const signal = this.#ending.signal;
+    return insist(
+      () => {
+        // Those who ask while a question is under way share the next one.
+        this.#queued ??= this.#askAfter(this.#asking, link);
+        return this.#queued;
+      },
+      { environment, boundMs, what: `reading the end of ${this.lane}`, signal },
+    );
+  }
+
+  /** T2: what stands at `from` and was written by this process. False where the log has been read past it already. Errors: those of the index. */
+  acceptOwn(from: number, events: readonly IndexedEvent[], lastEventId: string, next: number): boolean {
+    if (this.#state.next !== from) return false;
+    const last = events[events.length - 1];
+    const state: LaneState = { ...this.#state, next, last: last === undefined ? this.#state.last : { offset: last.offset, eventId: lastEventId } };
+    this.index.apply(this.lane, { events, claims: [], state });
+    this.#ownAt = this.#options.environment.clock.elapsed();
+    this.#moved(state);
+    return true;
+  }
+
+  /** The writer was told something that cannot be if the log still is what was read: the last event is compared (T5). */
+  async verify(): Promise<void> {
+    if (await this.#lastStillStands()) return;
+    this.#rewound("its last event is not where it was");
+  }
+
+  async close(): Promise<void> {
+    this.#ending.abort(storeClosed());
+    this.#options.link.close();
+    this.#fail(storeClosed());
+    await this.#tail;
+  }
+
+  #resumed(): LaneState {
+    const { lane, topicId, index, environment } = this.#options;
+    const fresh: LaneState = { topicId, next: 0, claim: undefined, last: undefined };
+    const known = index.lane(lane);
+    if (known === undefined) return fresh;
+    if (known.topicId === topicId) return known;
+    environment.logger.warn({ lane, topicId, indexed: known.topicId }, "the index was built from another topic and is built again");
+    index.reset(lane);
+    return fresh;
+  }
+
+  async #askAfter(before: Promise<number> | undefined, link: PartitionLink): Promise<number> {
+    await before?.catch(() => undefined);
+    await undefined; // so that `#queued` is set before it is taken
+    this.#asking = this.#queued;
+    this.#queued = undefined;
+    return link.end();
+  }
+
+  async #run(): Promise<void> {
+    const { environment, link, boundMs, lane } = this.#options;
+    const { clock, logger } = environment;
+    const ending = this.#ending.signal;
+    const turn = turns(clock);
+    let checked = this.#state.last === undefined;
+    for (let failures = 0; !ending.aborted && this.#failure === undefined; ) {
+      try {
+        if (!checked && !(await this.#lastStillStands())) this.#rewound("its last event is not where the index has it");
+        checked = true;
+        await this.#standBack();
+        const fetched = await link.fetch({ offset: this.#state.next, maxWaitMs: FETCH_WAIT_MS, maxBytes: FETCH_BYTES });
+        failures = 0;
+        this.#failingSince = undefined;
+        await this.#take(fetched);
+        await turn();
+      } catch (error) {
+        if (ending.aborted) return;
+        if (isTidemarkError(error, "StoreCorrupt") || isTidemarkError(error, "StoreRewound")) {
+          logger.error({ lane, error }, "the log cannot be read on");
+          return this.#fail(error);
+        }
+        if (isFinal(error)) return this.#fail(toTidemarkError(error, `reading ${lane}`));
+        try {
+          await this.#examine(error);
+        } catch (worse) {
+          logger.error({ lane, error: worse }, "the log cannot be read on");
+          return this.#fail(toTidemarkError(worse, `reading ${lane}`));
+        }
+        const now = clock.elapsed();
+        this.#failingSince ??= now;
+        if (now - this.#failingSince >= boundMs) this.#rejectAll(toTidemarkError(error, `reading ${lane}`));
+        logger.debug({ lane, error }, "the log could not be read and is read again");
+        await pause(environment, failures++, ending);
+      }
+    }
+  }
+
+  /** T7. Waiting readers end it. */
+  async #standBack(): Promise<void> {
+    const { clock } = this.#options.environment;
+    while (this.#waiting.length === 0 && clock.elapsed() - this.#ownAt < STAND_BACK_MS) {
+      const woken = new AbortController();
+      this.#wake = () => woken.abort();
+      await delay(clock, STAND_BACK_MS, AbortSignal.any([woken.signal, this.#ending.signal])).catch(() => undefined);
+      this.#wake = undefined;
+      if (this.#ending.signal.aborted) return;
+    }
+  }
+
+  /** T1. */
+  async #take({ records, highWatermark, logStart }: Fetched): Promise<void> {
+    if (logStart > this.#state.next) throw beginsAbove(this.lane, logStart, this.#state.next);
+    const batches = [...batchesIn(records)];
+    if (await this.#cutOff(batches)) return;
+    const wasCaughtUp = this.caughtUp;
+    const before = this.#state.claim;
+    this.#highWatermark = highWatermark;
+    const folded = fold(this.#state, batches, (stream) => this.index.versionOf(stream));
+    if (folded.state.next > this.#state.next) {
+      this.index.apply(this.lane, folded);
+      if (folded.state.claim !== before) this.#claimSeenAt = wasCaughtUp ? this.#options.environment.clock.elapsed() : Number.NEGATIVE_INFINITY;
+      if (folded.passedOver > folded.claims.length) this.#options.environment.logger.debug({ lane: this.lane, records: folded.passedOver }, "records that do not count were passed over");
+    }
+    this.#moved(folded.state);
+  }
+
+  /** T5. True where the log had been rewound. */
+  async #cutOff(batches: readonly Batch[]): Promise<boolean> {
+    for (const { leaderEpoch } of batches) {
+      if (leaderEpoch === this.#leaderEpoch) continue;
+      const known = this.#leaderEpoch >= 0;
+      if (known && !(await this.#lastStillStands())) {
+        this.#rewound("its last event is not where it was, after another leader took over");
+        return true;
+      }
+      this.#leaderEpoch = leaderEpoch;
+    }
+    return false;
+  }
+
+  async #lastStillStands(): Promise<boolean> {
+    const { last } = this.#state;
+    if (last === undefined) return true;
+    const { link } = this.#options;
+    let found: string | undefined;
+    try {
+      const { records } = await link.fetch({ offset: last.offset, maxWaitMs: 0, maxBytes: 1 });
+      for (const batch of batchesIn(records)) {
+        if (batch.plain) eachRecord(batch, (record, offset) => (found = offset === last.offset ? marksOf(record).id : found));
+        break;
+      }
+    } catch (error) {
+      if (error instanceof BrokerRefusal && error.errorCode === KAFKA_ERROR.offsetOutOfRange) return false;
+      throw error;
+    }
+    return found === last.eventId;
+  }
+
+  /** T4: what an answer that is no data says about the log. Errors: StoreCorrupt, StoreRewound. */
+  async #examine(error: unknown): Promise<void> {
+    if (!(error instanceof BrokerRefusal)) return;
+    const outOfRange = error.errorCode === KAFKA_ERROR.offsetOutOfRange;
+    if (!outOfRange && error.errorCode !== KAFKA_ERROR.unknownTopicOrPartition) return;
+    const { topicId, topicIdNow, link } = this.#options;
+    let end: number;
+    try {
+      const now = await topicIdNow();
+      if (now !== undefined && now !== topicId) {
+        throw new StoreRewound(`the topic of ${this.lane} was deleted and created again: what was read of it is gone`, { details: { lane: this.lane, expected: topicId, found: now } });
+      }
+      if (!outOfRange) return;
+      end = await link.end();
+    } catch (failed) {
+      if (isTidemarkError(failed)) throw failed;
+      return; // not answered either: the log is read again first
+    }
+    if (end < this.#state.next) this.#rewound(`it ends at ${end}, and was read up to ${this.#state.next}`);
+    else throw beginsAbove(this.lane, undefined, this.#state.next);
+  }
+
+  #rewound(why: string): void {
+    const { index, environment, topicId } = this.#options;
+    const error = new StoreRewound(`the log of ${this.lane} is not what it was: ${why}. It is read again from its start; what was acknowledged and is gone is lost`, {
+      details: { lane: this.lane, next: this.#state.next },
+    });
+    environment.logger.error({ lane: this.lane, error }, "the log was rewound");
+    this.#rewinds++;
+    index.reset(this.lane);
+    this.#highWatermark = 0;
+    this.#leaderEpoch = -1;
+    this.#rejectAll(error);
+    this.#moved({ topicId, next: 0, claim: undefined, last: undefined });
+  }
+
+  #moved(state: LaneState): void {
+    this.#state = state;
+    if (this.#waiting.length > 0) {
+      const reached = this.#waiting.filter(({ offset }) => offset <= state.next);
+      if (reached.length > 0) this.#waiting = this.#waiting.filter(({ offset }) => offset > state.next);
+      for (const each of reached) each.resolve();
+    }
+    for (const listener of this.#listeners) listener();
+  }
+
+  #fail(error: TidemarkError): void {
+    this.#failure ??= error;
+    this.#rejectAll(this.#failure);
+    for (const listener of this.#listeners) listener();
+  }
+
+  #rejectAll(error: Error): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const each of waiting) each.reject(error);
+  }
+}
+
+function beginsAbove(lane: string, logStart: number | undefined, next: number): StoreCorrupt {
+  const from = logStart === undefined ? "" : ` at ${logStart}`;
+  return new StoreCorrupt(`the log of ${lane} begins${from} above offset ${next}, where reading has to go on: events were deleted (retention?), and no index holds them`, {
+    details: { lane, next, ...(logStart === undefined ? {} : { logStart }) },
+  });
+}
