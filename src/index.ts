@@ -54,6 +54,7 @@ export type { ReadTable, Table } from "./readmodel/staged-table.ts";
 export type {
   BuildKey,
   Checkpoint,
+  Claim,
   Condition,
   FindOptions,
   OpenOptions,

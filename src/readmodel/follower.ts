@@ -11,6 +11,7 @@
  * F5 A position that moved over events which do not concern this model is saved within `idleSaveMs`, at most once in that time, or with the next page.
  * F6 After a lost race another process is at work: this one stands by until the checkpoint has stood still for a jittered pause.
  * F7 `stop` lets the page under way finish within its bound, then gives it up; nothing of it is left behind either way.
+ * F8 Where the view store knows owners, only the owner reads the log. The others see its commits, and are live once these have passed a place where the log ended.
  *
  * Longer than most files: it is one algorithm, whose invariants rest on each other.
  */
@@ -22,7 +23,7 @@ import type { Decoder } from "./decode.ts";
 import { runPage } from "./page.ts";
 import { Rate } from "./rate.ts";
 import type { ReadModel } from "./read-model.ts";
-import type { BuildKey, Checkpoint, OpenPage, OpenView, SavedCheckpoint, TableChanges } from "./view-store.ts";
+import type { BuildKey, Checkpoint, Claim, OpenPage, OpenView, SavedCheckpoint, TableChanges } from "./view-store.ts";
 
 export interface FollowerOptions {
   /** Most events in a page. */
@@ -51,6 +52,9 @@ export interface FollowerPorts {
 }
 
 export type FollowerState = "idle" | "catching-up" | "live" | "failed";
+
+/** F8: how often whoever stands by looks whether the owner has caught up. */
+const OBSERVE_MS = 100;
 
 /** One stretch between start and stop. */
 interface Run {
@@ -191,12 +195,19 @@ export class Follower {
     let pause = this.#options.firstPauseMs;
     while (!reading.aborted) {
       const revision = this.#known.revision;
+      let claim: Claim | undefined;
       try {
-        await this.#follow(reading, pages);
+        claim = await this.#claim(reading);
+        await this.#follow(claim === undefined ? reading : AbortSignal.any([reading, claim.ended]), pages);
         pause = this.#options.firstPauseMs;
-        if (!reading.aborted) await this.#standBy(reading);
+        const fenced = claim?.ended.aborted === true;
+        claim?.release();
+        if (!reading.aborted && !fenced) await this.#standBy(reading);
       } catch (error) {
+        const given = claim?.ended.aborted === true && isTidemarkError(error, "Aborted");
+        claim?.release();
         if (reading.aborted) return;
+        if (given) continue;
         if (this.#isGone(error)) this.#ports.lost();
         else if (!isOutage(error)) return this.#fail(error);
         if (this.#known.revision > revision) pause = this.#options.firstPauseMs;
@@ -205,6 +216,45 @@ export class Follower {
         pause = Math.min(pause * 2, this.#options.maxPauseMs);
       }
     }
+  }
+
+  /** F8. */
+  async #claim(reading: AbortSignal): Promise<Claim | undefined> {
+    if (this.view.claim === undefined) return undefined;
+    const waiting = new AbortController();
+    void this.#observe(AbortSignal.any([reading, waiting.signal]));
+    try {
+      return await this.view.claim(reading);
+    } finally {
+      waiting.abort();
+    }
+  }
+
+  /** F8: what another process does. Never rejects. */
+  async #observe(signal: AbortSignal): Promise<void> {
+    let end: Position | undefined;
+    while (!signal.aborted && this.#state !== "live") {
+      await this.#sleep(OBSERVE_MS, signal);
+      if (signal.aborted) return;
+      try {
+        end ??= await this.#endOfLog(signal);
+        this.#publish(await this.view.checkpoint());
+      } catch {
+        // Tried again; the build's end is found by whoever claims it.
+      }
+      if (signal.aborted || end === undefined || !covers(this.#known.position, end)) continue;
+      this.#behind = false;
+      this.#enter("live");
+    }
+  }
+
+  /** A place where the log ended, once the owner is within a page of it. */
+  async #endOfLog(signal: AbortSignal): Promise<Position | undefined> {
+    const categories = this.#model.behaviours.map((behaviour) => behaviour.category);
+    for await (const page of this.#ports.store.readAll({ after: this.#known.position, categories, pageSize: this.#options.pageSize, signal })) {
+      return page.caughtUp ? page.through : undefined;
+    }
+    return undefined;
   }
 
   #fail(error: unknown): void {
@@ -443,7 +493,10 @@ export class Follower {
       this.#refreshing = false;
       this.view.checkpoint().then(
         (checkpoint) => this.#publish(checkpoint),
-        () => undefined,
+        (error: unknown) => {
+          // F8: whoever stands by would otherwise not hear of it.
+          if (this.view.claim !== undefined && this.#run !== undefined && this.#isGone(error)) this.#ports.lost();
+        },
       );
     });
   }

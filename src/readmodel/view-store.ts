@@ -118,6 +118,14 @@ export interface SqlAccess {
   read<R>(query: (held: unknown) => Promise<R>): Promise<R>;
 }
 
+/** The right to move a view's checkpoint, where only one process has it at a time. */
+export interface Claim {
+  /** Aborts when the right was lost, or is to be given up: finish the page, then release. */
+  readonly ended: AbortSignal;
+  /** Idempotent. */
+  release(): void;
+}
+
 export interface OpenView {
   /** Of a table; where the definition is SQL there is `sql`. */
   readonly reader: TableReader;
@@ -125,6 +133,11 @@ export interface OpenView {
   checkpoint(): Promise<SavedCheckpoint>;
   /** V1, V2. */
   commit(changes: TableChanges, next: Checkpoint, onRevision: number): Promise<"committed" | "lost">;
+  /**
+   * Waits until no other process has the right to move the checkpoint, and takes it: from then on commits of whoever had it before are `lost`. Absent where the
+   * store cannot tell who is there: then V2 alone decides. Errors: Aborted, ReadModelStopped when the build was dropped.
+   */
+  claim?(signal: AbortSignal): Promise<Claim>;
   /** Calls back when the checkpoint may have moved, by this process or another one; may call too often, never too seldom (within 100 ms across processes). */
   watch(listener: () => void): () => void;
 }

@@ -5,7 +5,7 @@
  * N2 After every connecting all listeners are told to look: what was told meanwhile was lost.
  * N3 A heartbeat finds a connection that is dead without a word; it is made anew with growing, jittered pauses.
  * N4 The safety net: all listeners are told to look now and then, and often while there is no connection.
- * N5 It runs from the first listener to `close()`.
+ * N5 It runs from the first listener or tenant to `close()`.
  */
 import type { ClientConfig } from "pg";
 import pg from "pg";
@@ -25,10 +25,19 @@ const LONGEST_PAUSE_MS = 2000;
 /** `payload`: undefined says that something may have been missed. */
 export type OnNotification = (payload: string | undefined) => void;
 
+/** What else lives in the session. */
+export interface Tenant {
+  /** There is a session, a new one each time. */
+  connected(client: pg.Client): void;
+  /** It has ended, and everything in it. */
+  lost(): void;
+}
+
 export class Listener {
   readonly #config: ClientConfig | undefined;
   readonly #environment: Environment;
   readonly #listeners = new Map<string, Set<OnNotification>>();
+  readonly #tenants = new Set<Tenant>();
   #started = false;
   #connected = false;
   #client: pg.Client | undefined;
@@ -56,10 +65,24 @@ export class Listener {
     return () => this.#listeners.get(channel)?.delete(own);
   }
 
+  /** Whether there ever is a session. */
+  get connects(): boolean {
+    return this.#config !== undefined;
+  }
+
+  /** Tells the tenant of each session from now on. */
+  house(tenant: Tenant): void {
+    this.#tenants.add(tenant);
+    if (this.#connected && this.#client !== undefined) tenant.connected(this.#client);
+    this.#start();
+  }
+
   close(): void {
     this.#closing.abort();
     this.#poll?.cancel();
     this.#listeners.clear();
+    this.#evict();
+    this.#tenants.clear();
     this.#giveUp();
   }
 
@@ -88,11 +111,13 @@ export class Listener {
         this.#connected = true;
         failures = 0;
         this.#tellAll();
+        for (const tenant of this.#tenants) tenant.connected(client);
         await this.#heartbeats(client, lost);
       } catch (error) {
         if (signal.aborted) return;
         this.#environment.logger.warn({ error }, "the connection that listens for notifications was lost and is made anew");
       }
+      this.#evict();
       this.#connected = false;
       this.#giveUp();
       await pause(this.#environment, Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures++), signal);
@@ -140,6 +165,10 @@ export class Listener {
 
   #tell(channel: string, payload: string | undefined): void {
     for (const listener of this.#listeners.get(channel) ?? []) listener(payload);
+  }
+
+  #evict(): void {
+    if (this.#connected) for (const tenant of this.#tenants) tenant.lost();
   }
 
   #giveUp(): void {

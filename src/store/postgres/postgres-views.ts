@@ -3,22 +3,25 @@
  *
  * Q1 A commit is one statement, so one transaction and one round trip. It moves the checkpoint first, if and only if that stands on the revision that the
  *    writer builds on, and only then writes rows: whoever comes second waits, finds another revision and writes nothing (V1, V2 of the port).
- *    The revision is the fence: a process that was paused while another one went on can write nothing when it wakes.
+ *    The revision is one fence: a process that was paused while another one went on can write nothing when it wakes.
+ *    The epoch is the other: whoever becomes the owner (ownership.ts) takes the next one first, and from then on nobody before it can write, whether the
+ *    new owner has written yet or not.
  * Q2 The same statement tells the channel; who listens reads the checkpoint, which stands by then (V3).
  * Q3 `get` answers from the rows that this process knows as of the newest revision that it knows (row-cache.ts), otherwise from the table, as all else does.
  * Q4 Views in SQL of the caller's own have their part in sql-pages.ts.
  * Q5 Text of the caller runs in a transaction that cannot write, through a cursor, so that it is a query and its answer is bounded.
  */
 import { InvalidArgument, isTidemarkError, ReadModelStopped, StoreClosed } from "../../errors.ts";
-import type { BuildKey, Checkpoint, OpenOptions, OpenView, Row, SavedCheckpoint, SqlDefinition, TableReader, ViewDefinition, ViewStore } from "../../readmodel/view-store.ts";
+import type { BuildKey, Checkpoint, Claim, OpenOptions, OpenView, Row, SavedCheckpoint, SqlDefinition, TableReader, ViewDefinition, ViewStore } from "../../readmodel/view-store.ts";
 import type { Position } from "../position.ts";
 import { quoted, type Cells, type Database } from "./database.ts";
 import type { Listener } from "./listener.ts";
+import { HELD, lockKey, Ownership } from "./ownership.ts";
 import { PG, sqlState, toTidemarkError } from "./postgres-error.ts";
 import { RowCache } from "./row-cache.ts";
 import { sqlAccess } from "./sql-pages.ts";
 import { ensureSqlBuild, standingSqlBuild, type SqlBuild } from "./sql-view-schema.ts";
-import { moveStatement, OF_BUILD, writeStatement, writingOf, type Writing } from "./view-commit.ts";
+import { FENCED, moveStatement, OF_BUILD, writeStatement, writingOf, type Writing } from "./view-commit.ts";
 import { keyText } from "./view-key.ts";
 import { countQuery, findQuery, type Query } from "./view-query.ts";
 import { dropBuild, ensureBuild, standingBuild, viewsChannel, type BuildTable } from "./view-schema.ts";
@@ -41,8 +44,12 @@ interface Watched {
 
 /** How the checkpoint of one build is read and moved. */
 interface Moves {
-  readonly id: readonly [model: string, version: number, build: number];
   readonly name: string;
+  /** Values of `OF_BUILD` and `FENCED`. */
+  readonly fence: (onRevision: number) => readonly unknown[];
+  /** Held, shared, by the transaction of each page in SQL, so that a new owner finds those of an old one. */
+  readonly pageLock: string;
+  readonly claiming: Pick<OpenView, "claim">;
   /** Q1, and Q2: the beginning and the end of a commit's statement. */
   readonly text: string;
   readonly tell: string;
@@ -59,6 +66,7 @@ class PostgresViews implements ViewStore {
   readonly #checkpoints: string;
   readonly #channel: string;
   readonly #listener: Listener;
+  readonly #ownership: Ownership | undefined;
   readonly #watched = new Map<string, Watched>();
   readonly #caches = new Map<string, RowCache>();
   #unlisten: (() => void) | undefined;
@@ -70,6 +78,7 @@ class PostgresViews implements ViewStore {
     this.#checkpoints = `${quoted(schema)}.checkpoints`;
     this.#channel = viewsChannel(schema);
     this.#listener = listener;
+    this.#ownership = listener.connects ? new Ownership(db.environment) : undefined;
   }
 
   async builds(model: string): Promise<readonly (BuildKey & { readonly active: boolean })[]> {
@@ -135,6 +144,7 @@ class PostgresViews implements ViewStore {
         const writing = changes.size === 0 ? undefined : writingOf(changes, build, key);
         return moves.commit(next, onRevision, writing, write);
       },
+      ...moves.claiming,
       watch: (listener) => this.#watch(moves.name, listener),
     };
   }
@@ -145,7 +155,8 @@ class PostgresViews implements ViewStore {
       db: this.#db,
       key,
       build,
-      lock: async (session, onRevision) => (await session.query(`SELECT 1 FROM ${this.#checkpoints} WHERE ${OF_BUILD} AND revision = $4 AND definition = $5 FOR NO KEY UPDATE`, [...moves.id, onRevision, build.definition])).length > 0,
+      pageLock: moves.pageLock,
+      lock: async (session, onRevision) => (await session.query(`SELECT 1 FROM ${this.#checkpoints} WHERE ${OF_BUILD} AND ${FENCED} FOR NO KEY UPDATE`, moves.fence(onRevision))).length > 0,
       move: async (session, next, onRevision) => (await session.query(`${moves.text} ${moves.tell}`, moves.values(next, onRevision))).length > 0,
       moveAlone: (next, onRevision) => moves.commit(next, onRevision),
       committed: (revision) => this.#tell(moves.name, revision),
@@ -157,6 +168,7 @@ class PostgresViews implements ViewStore {
       sql,
       checkpoint: moves.checkpoint,
       commit: (changes, next, onRevision) => (changes.size === 0 ? moves.commit(next, onRevision) : refused()),
+      ...moves.claiming,
       watch: (listener) => this.#watch(moves.name, listener),
     };
   }
@@ -181,17 +193,37 @@ class PostgresViews implements ViewStore {
     const id = [key.model, key.version, key.build] as const;
     const name = nameOf(key);
     const text = moveStatement(this.#checkpoints);
-    const tell = `SELECT pg_notify('${this.#channel}', revision || $11) FROM moved`;
+    const tell = `SELECT pg_notify('${this.#channel}', revision || $12) FROM moved`;
     const cache = this.#caches.get(name) ?? new RowCache();
     this.#caches.set(name, cache);
+    const pageLock = lockKey(`page ${this.#schema} ${name}`);
+    let epoch: number | null = null;
+    const fence = (onRevision: number): readonly unknown[] => [...id, onRevision, definition, epoch];
     const values = (next: Checkpoint, onRevision: number): readonly unknown[] => {
       const last = next.last === undefined ? null : JSON.stringify(next.last);
-      return [...id, onRevision, definition, next.store, JSON.stringify(next.position), last, next.events, next.recordedAt ?? null, ` ${name}`];
+      return [...fence(onRevision), next.store, JSON.stringify(next.position), last, next.events, next.recordedAt ?? null, ` ${name}`];
+    };
+    const claim = async (signal: AbortSignal): Promise<Claim> => {
+      const hold = await (this.#ownership as Ownership).claim({ name: `${this.#schema} ${name}`, shards: 1 }, 0, signal);
+      try {
+        epoch = await this.#nextEpoch(key, pageLock);
+      } catch (error) {
+        hold.release();
+        throw error;
+      }
+      const release = (): void => {
+        // Nothing is written any more without a new claim.
+        epoch = -1;
+        hold.release();
+      };
+      return { ended: hold.ended, release };
     };
     return {
-      id,
       name,
       text,
+      fence,
+      pageLock,
+      claiming: this.#ownership === undefined ? {} : { claim },
       tell,
       cache,
       values,
@@ -225,6 +257,18 @@ class PostgresViews implements ViewStore {
         return "committed";
       },
     };
+  }
+
+  /** Ends what an owner before has left open, and fences it off. Errors: ReadModelStopped, StoreUnavailable. */
+  #nextEpoch(key: BuildKey, pageLock: string): Promise<number> {
+    return this.#run(async () => {
+      await this.#db.query(`SELECT pg_terminate_backend(pid) FROM ${HELD}`, [pageLock]).catch((error: unknown) => {
+        if (sqlState(error) !== PG.privilege) throw error;
+      });
+      const [row] = await this.#db.query(`UPDATE ${this.#checkpoints} SET epoch = epoch + 1 WHERE ${OF_BUILD} RETURNING epoch`, [key.model, key.version, key.build]);
+      if (row === undefined) throw gone(key);
+      return Number(row[0]);
+    });
   }
 
   #reader(key: BuildKey, build: BuildTable, cache: RowCache): TableReader {
@@ -272,6 +316,7 @@ class PostgresViews implements ViewStore {
   /** From the first build on: caches hear of the commits of others. */
   #listen(): void {
     if (this.#closed) return;
+    if (this.#unlisten === undefined && this.#ownership !== undefined) this.#listener.house(this.#ownership);
     this.#unlisten ??= this.#listener.add(this.#channel, (payload) => {
       const [, revision, told] = /^(\d+) (.+)$/.exec(payload ?? "") ?? [];
       if (told !== undefined) {

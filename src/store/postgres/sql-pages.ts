@@ -2,7 +2,7 @@
  * How pipelines write and queries read a view in SQL.
  *
  * G1 A page's transaction locks the checkpoint's row before the first statement of the pipeline and looks at its revision: whoever comes second waits, finds
- *    another revision, and is lost before it has written anything. So two processes never run the same page's SQL beside each other.
+ *    another revision or epoch, and is lost before it has written anything. So two processes never run the same page's SQL beside each other.
  * G2 The same transaction moves the checkpoint and commits: rows and position stand together or not at all.
  * G3 An error of the caller's own SQL is the page's failure, as PostgreSQL told it, however the pipeline wrapped or swallowed it; a lost connection, a deadlock
  *    or a server without resources is none of the page's doing (StoreUnavailable), and the page runs again.
@@ -20,6 +20,8 @@ export interface SqlPagesPorts {
   readonly db: Database;
   readonly key: BuildKey;
   readonly build: SqlBuild;
+  /** Held by the transaction of each page (ownership.ts). */
+  readonly pageLock: string;
   /** G1: locks the checkpoint's row if it stands on the revision; false: it does not. */
   readonly lock: (session: Session, onRevision: number) => Promise<boolean>;
   /** G2: moves the checkpoint; false: it does not stand on the revision. */
@@ -43,7 +45,7 @@ export function sqlAccess(definition: SqlDefinition, ports: SqlPagesPorts): SqlA
     page(onRevision, { timeoutMs, onLateWrite }) {
       const transaction = new SqlTransaction(ports.db, {
         async begin(session) {
-          await session.query(beginIn(ports.build, "BEGIN", timeoutMs + IDLE_MARGIN_MS));
+          await session.query(`${beginIn(ports.build, "BEGIN", timeoutMs + IDLE_MARGIN_MS)}; SELECT pg_advisory_xact_lock_shared(${ports.pageLock})`);
           // G1.
           if (!(await ports.lock(session, onRevision))) throw new Lost(`the checkpoint of read model ${ports.key.model} was moved by another process`);
         },

@@ -9,8 +9,10 @@ import { keyText, storable } from "./view-key.ts";
 import type { BuildTable } from "./view-schema.ts";
 
 export const OF_BUILD = "model = $1 AND version = $2 AND build = $3";
+/** A commit names the revision that it builds on, the epoch that it was begun in, where the writer has one, and the definition that it fills. */
+export const FENCED = "revision = $4::bigint AND definition = $5 AND epoch = coalesce($6::bigint, epoch)";
 /** What the statement has before its rows. */
-const MOVE_VALUES = 11;
+const MOVE_VALUES = 12;
 
 /** The net effect of a page, ready to be written. */
 export interface Writing {
@@ -22,8 +24,8 @@ export interface Writing {
 /** Q1: `moved` has a row if and only if the commit counts. */
 export function moveStatement(checkpoints: string): string {
   return `WITH moved AS (
-    UPDATE ${checkpoints} SET revision = revision + 1, store = $6, position = $7, last = $8, events = $9::bigint, recorded_at = $10::bigint
-    WHERE ${OF_BUILD} AND revision = $4::bigint AND definition = $5 RETURNING revision
+    UPDATE ${checkpoints} SET revision = revision + 1, store = $7, position = $8, last = $9, events = $10::bigint, recorded_at = $11::bigint
+    WHERE ${OF_BUILD} AND ${FENCED} RETURNING revision
   )`;
 }
 

@@ -15,7 +15,7 @@ import { assertField } from "../../readmodel/where.ts";
 import { quoted, type Database, type Queryable, type Session } from "./database.ts";
 import { DDL_BOUND_MS, LOCK_SPACE, type SchemaKind } from "./migrate.ts";
 
-export const VIEW_SCHEMA: SchemaKind = { what: "read models", versionName: "views_version", migrations: [tables] };
+export const VIEW_SCHEMA: SchemaKind = { what: "read models", versionName: "views_version", migrations: [tables, epochsAndShards] };
 
 const NAME = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/;
 const LONGEST_NAME = 63;
@@ -62,6 +62,23 @@ CREATE FUNCTION ${s}.field_number("row" json, field text) RETURNS double precisi
     WHEN 'number' THEN (${s}.readable("row") ->> field)::double precision
     WHEN 'boolean' THEN (${s}.readable("row") ->> field)::boolean::int END
 $$;`;
+}
+
+/** A shard has a row of its own, beside that of shard 0, which stands for the build. */
+function epochsAndShards(schema: string): string {
+  const s = quoted(schema);
+  return `
+ALTER TABLE ${s}.checkpoints
+  ADD COLUMN epoch bigint NOT NULL DEFAULT 0,
+  ADD COLUMN shard int NOT NULL DEFAULT 0,
+  DROP CONSTRAINT checkpoints_pkey,
+  DROP CONSTRAINT checkpoints_table_name_key,
+  ADD PRIMARY KEY (model, version, build, shard),
+  ADD UNIQUE (table_name, shard);
+CREATE FUNCTION ${s}.refuse(reason text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION '%', reason USING ERRCODE = 'TM002';
+END $$;`;
 }
 
 /** What the statements of one build are made of; every name is checked and quoted. */
