@@ -35,7 +35,7 @@ const loadSqlite = () => loadClient("node:sqlite", "use Node.js 22.13 or newer, 
 const loadPostgres = () => loadClient("pg", "npm install pg", () => import("../store/postgres/index.ts"));
 
 const POSTGRES: Scheme = {
-  parameters: ["schema", "viewsSchema", "poolSize", "pgbouncer", "listener", "migrate", ...PG_PARAMETERS],
+  parameters: ["schema", "viewsSchema", "commitOrder", "eventsPerPartition", "poolSize", "pgbouncer", "listener", "migrate", ...PG_PARAMETERS],
   open: async (url, options) => (await loadPostgres()).postgresBackend({ ...postgresOptions(url), ...options }),
   openViews: async (url, options) => (await loadPostgres()).postgresViews({ ...postgresOptions(url), ...options }),
 };
@@ -152,12 +152,15 @@ function postgresOptions({ scheme, target, parameters }: StoreUrl): PostgresBack
     if (value !== undefined && value !== "true" && value !== "false") throw new InvalidArgument(`the parameter ${name} of a ${scheme}: URL is true or false`, { details: { [name]: value } });
     return value === undefined ? undefined : value === "true";
   };
-  const [schema, viewsSchema, poolSize, listener] = ["schema", "viewsSchema", "poolSize", "listener"].map((name) => parameters.get(name));
+  const [schema, viewsSchema, commitOrder, eventsPerPartition, poolSize, listener] = ["schema", "viewsSchema", "commitOrder", "eventsPerPartition", "poolSize", "listener"].map((name) => parameters.get(name));
   const [pgbouncer, migrate] = [flag("pgbouncer"), flag("migrate")];
   return {
     connection: `${scheme}:${target}${handedOn.size > 0 ? `?${handedOn.toString()}` : ""}`,
     ...(schema !== undefined && { schema }),
     ...(viewsSchema !== undefined && { viewsSchema }),
+    // Checked where it is used, as all options are.
+    ...(commitOrder !== undefined && { commitOrder: commitOrder as "lock" }),
+    ...(eventsPerPartition !== undefined && { eventsPerPartition: Number(eventsPerPartition) }),
     ...(poolSize !== undefined && { poolSize: Number(poolSize) }),
     ...(listener !== undefined && { listener: listener === "false" ? false : listener }),
     ...(pgbouncer !== undefined && { pgbouncer }),

@@ -109,13 +109,13 @@ export async function migratePostgres({ dryRun = false, ...options }: PostgresBa
   const schema = schemaOf(options);
   const viewsSchema = viewsSchemaOf(options);
   const wanted = validateShape(options);
-  return linked({ ...options, listener: false, poolSize: 1 }, async ({ db, close }) => {
+  return linked({ ...options, listener: false, poolSize: 1 }, async ({ db, ...link }) => {
     const shape = await standing(db, schema, options);
     const log = await plannedSql(db, schema, logSchema(shape ?? wanted));
     if (!dryRun) await ensureLog(db, schema, { ...options, migrate: true });
     const views = await plannedSql(db, viewsSchema, VIEW_SCHEMA);
     if (!dryRun) await ensureViews(db, viewsSchema, { ...options, migrate: true });
-    await close();
+    await link.close();
     // Both may live in one schema.
     return [...new Set([...log, ...views])];
   });

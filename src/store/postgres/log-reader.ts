@@ -84,7 +84,7 @@ export class LogReader {
       });
     }
     // R1: up to here is shown.
-    const shown = end[3] == null ? head : Math.min(head, Number(end[3]));
+    const shown = Math.min(head, Number(end[3] ?? head));
     // A character has at most three bytes: a page that was not cut for certain goes as far as it looked. R3, R4.
     const whole = categories !== undefined && events.length < most && 3 * characters < MAX_ANSWER_BYTES;
     const through = whole ? Math.max(from, Math.min(shown, from + MAX_CONSIDERED)) : last;

@@ -83,8 +83,9 @@ describe.skipIf(!available)("the schema in PostgreSQL", () => {
 
   it("is named by a URL, and so are its options", async () => {
     const schema = newSchema();
-    const backend = kept(await openStore(`${database.url}?schema=${schema}&viewsSchema=${schema}_v&poolSize=2&application_name=shop`));
+    const backend = kept(await openStore(`${database.url}?schema=${schema}&viewsSchema=${schema}_v&poolSize=2&application_name=shop&commitOrder=horizon&eventsPerPartition=1000`));
     await backend.events.identity();
+    expect(await database.sql(`SELECT value FROM ${schema}.meta WHERE name IN ('commit_order', 'events_per_partition') ORDER BY name`)).toEqual([{ value: "horizon" }, { value: "1000" }]);
     expect(await database.sql("SELECT DISTINCT application_name AS name FROM pg_stat_activity WHERE datname = $1 AND application_name = 'shop'", database.name)).toHaveLength(1);
     kept(await openViews(`${database.url.replace("postgres:", "postgresql:")}?viewsSchema=${schema}_w&listener=false`));
     expect(await database.sql("SELECT 1 FROM pg_namespace WHERE nspname IN ($1, $2, $3)", schema, `${schema}_v`, `${schema}_w`)).toHaveLength(3);
@@ -94,6 +95,8 @@ describe.skipIf(!available)("the schema in PostgreSQL", () => {
     ["?schema=Bad-Name", "schema"],
     ["?viewsSchema=pg_mine", "viewsSchema"],
     ["?poolSize=none", "poolSize"],
+    ["?commitOrder=any", "commitOrder"],
+    ["?eventsPerPartition=1", "eventsPerPartition"],
     ["?pgbouncer=yes", "pgbouncer"],
     ["?sslmod=require", "sslmod"],
   ])("is refused for a URL with %s, and the password is not told", async (parameters, word) => {

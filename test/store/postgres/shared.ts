@@ -8,15 +8,17 @@ export function appendOf(stream: string, expected: ExpectedVersion, ids: readonl
   return { stream, expected, events };
 }
 
-/** Every event of the log by its id, after a check that no id stands twice, that positions have no gaps and versions are contiguous. */
-export async function readChecked(store: EventStore, after: Position = {}): Promise<Map<string, StoredEvent>> {
+/** Every event of the log by its id, after a check that no id stands twice, that positions grow (and in a plain log have no gaps) and versions are contiguous. */
+export async function readChecked(store: EventStore, after: Position = {}, { gaps = false } = {}): Promise<Map<string, StoredEvent>> {
   const found = new Map<string, StoredEvent>();
   const versions = new Map<string, number>();
   let position = after["log"] ?? 0;
   for await (const page of store.readAll({ after })) {
     for (const event of page.events) {
       if (found.has(event.id)) throw new Error(`${event.id} stands twice`);
-      if (event.position["log"] !== ++position) throw new Error(`position ${event.position["log"]} follows ${position - 1}`);
+      const here = event.position["log"] ?? 0;
+      if (gaps ? here <= position : here !== position + 1) throw new Error(`position ${here} follows ${position}`);
+      position = here;
       if (after["log"] === undefined && event.version !== (versions.get(event.stream) ?? 0) + 1) throw new Error(`version ${event.version} of ${event.stream} follows ${versions.get(event.stream)}`);
       versions.set(event.stream, event.version);
       found.set(event.id, event);
