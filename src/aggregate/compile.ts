@@ -28,6 +28,13 @@ export function compile(category: string, definition: UntypedDefinition): Behavi
   const steps = stepsOf(category, eventTypes, definition.upcasters);
   const upcast = upcaster(category, steps, renamesOf(category, eventTypes, definition.renamed));
 
+  const apply = (draft: unknown, event: DomainEvent): void => {
+    const recipe = recipes.get(event.type);
+    if (recipe === undefined) throw new UnknownEventType(event.type);
+    const returned = recipe(draft, event.data);
+    if (returned !== undefined) throw returnedSomething(returned);
+  };
+
   const commandOf = (name: string): Command => {
     const command = commands.get(name);
     if (command === undefined) throw new UnknownCommand(`${category} has no command ${JSON.stringify(name.slice(0, 64))}`, { details: { category, command: name.slice(0, 64) } });
@@ -104,18 +111,7 @@ export function compile(category: string, definition: UntypedDefinition): Behavi
 
     evolve(state, events, at) {
       try {
-        const fold = {
-          count: events.length,
-          type: (index: number) => (events[index] as DomainEvent).type,
-          apply(draft: unknown, index: number) {
-            const event = events[index] as DomainEvent;
-            const recipe = recipes.get(event.type);
-            if (recipe === undefined) throw new UnknownEventType(event.type);
-            const returned = recipe(draft, event.data);
-            if (returned !== undefined) throw returnedSomething(returned);
-          },
-        };
-        return foldInto(state, fold, sharing);
+        return foldInto(state, events, apply, sharing);
       } catch (error) {
         throw located(error, events, at);
       }

@@ -11,17 +11,13 @@
  * F3 The result is frozen throughout and plain data: what JSON, and so a snapshot, could not hold is refused.
  * F4 A call that throws leaves the state as it was.
  */
+import type { DomainEvent } from "./behaviour.ts";
 import { finishCopy, finishDraft, flatCopy, immerDraft } from "./draft.ts";
 
 export type Recipe = (state: never, data: never) => unknown;
 
-/** The events of one call. */
-export interface Fold {
-  readonly count: number;
-  readonly type: (index: number) => string;
-  /** Applies event `index` to a draft; throws when the recipe does, or when it returns something. */
-  readonly apply: (draft: unknown, index: number) => void;
-}
+/** Applies an event to a draft; throws when the recipe does, or when it returns something. */
+export type Apply = (draft: unknown, event: DomainEvent) => void;
 
 /** Events of each type that are looked at for F2b. */
 const SAMPLES = 8;
@@ -38,11 +34,11 @@ export class Sharing {
   }
 
   /** How many events from `from` on may stand in one draft. */
-  stretch(fold: Fold, from: number): number {
+  stretch(events: readonly DomainEvent[], from: number): number {
     if (!this.allowed) return 1;
-    if (this.#left.size === 0) return fold.count - from;
+    if (this.#left.size === 0) return events.length - from;
     let to = from;
-    while (to < fold.count && !this.#left.has(fold.type(to))) to++;
+    while (to < events.length && !this.#left.has((events[to] as DomainEvent).type)) to++;
     return Math.max(1, to - from);
   }
 
@@ -65,20 +61,20 @@ export class FoldFailed extends Error {
   }
 }
 
-/** Folds `fold.count` events into a state. Errors: FoldFailed. */
-export function foldInto(state: unknown, fold: Fold, sharing: Sharing): unknown {
+/** Folds events into a state. Errors: FoldFailed. */
+export function foldInto(state: unknown, events: readonly DomainEvent[], apply: Apply, sharing: Sharing): unknown {
   let current = state;
   let from = 0;
-  while (from < fold.count) {
-    const to = from + sharing.stretch(fold, from);
+  while (from < events.length) {
+    const to = from + sharing.stretch(events, from);
     if (to - from === 1) {
-      current = single(current, fold, from);
-      if (sharing.allowed) sharing.look(fold.type(from), current);
+      current = single(current, events, apply, from);
+      if (sharing.allowed) sharing.look((events[from] as DomainEvent).type, current);
       from = to;
       continue;
     }
-    const whole = shared(current, fold, from, to, sharing);
-    if (whole.reached < to) current = shared(current, fold, from, whole.reached, sharing).state; // F2a
+    const whole = shared(current, events, apply, from, to, sharing);
+    if (whole.reached < to) current = shared(current, events, apply, from, whole.reached, sharing).state; // F2a
     else current = whole.state;
     from = whole.reached;
   }
@@ -89,18 +85,18 @@ export function foldInto(state: unknown, fold: Fold, sharing: Sharing): unknown 
 let failure: unknown;
 
 /** Applies events until one throws; returns the index it reached. */
-function run(draft: unknown, fold: Fold, from: number, to: number): number {
+function run(draft: unknown, events: readonly DomainEvent[], apply: Apply, from: number, to: number): number {
   let index = from;
   try {
-    for (; index < to; index++) fold.apply(draft, index);
+    for (; index < to; index++) apply(draft, events[index] as DomainEvent);
   } catch (cause) {
     failure = cause;
   }
   return index;
 }
 
-function single(state: unknown, fold: Fold, index: number): unknown {
-  const { reached, state: next } = inOneDraft(state, fold, index, index + 1);
+function single(state: unknown, events: readonly DomainEvent[], apply: Apply, index: number): unknown {
+  const { reached, state: next } = inOneDraft(state, events, apply, index, index + 1);
   if (reached === index) throw new FoldFailed(index, failure);
   const problem = settle(next, undefined);
   if (problem !== undefined) throw new FoldFailed(index, new TypeError(problem)); // F3
@@ -114,25 +110,25 @@ interface Drafted {
 }
 
 /** Several events in one draft. */
-function shared(state: unknown, fold: Fold, from: number, to: number, sharing: Sharing): Drafted {
-  if (to - from === 1) return { reached: to, state: single(state, fold, from) };
-  const drafted = inOneDraft(state, fold, from, to);
+function shared(state: unknown, events: readonly DomainEvent[], apply: Apply, from: number, to: number, sharing: Sharing): Drafted {
+  if (to - from === 1) return { reached: to, state: single(state, events, apply, from) };
+  const drafted = inOneDraft(state, events, apply, from, to);
   if (drafted.reached === from) throw new FoldFailed(from, failure);
   if (drafted.reached < to) return drafted;
   const problem = settle(drafted.state, new Set());
   if (problem === undefined) return drafted;
   if (problem === TWICE) sharing.allowed = false;
   let current = state; // F2b; F3: folded alone, the event that is to blame gets named
-  for (let index = from; index < to; index++) current = single(current, fold, index);
+  for (let index = from; index < to; index++) current = single(current, events, apply, index);
   return { reached: to, state: current };
 }
 
 /** Not frozen yet. */
-function inOneDraft(state: unknown, fold: Fold, from: number, to: number): Drafted {
+function inOneDraft(state: unknown, events: readonly DomainEvent[], apply: Apply, from: number, to: number): Drafted {
   const copy = flatCopy(state);
-  if (copy !== undefined && run(copy, fold, from, to) === to) return { reached: to, state: finishCopy(state, copy) };
+  if (copy !== undefined && run(copy, events, apply, from, to) === to) return { reached: to, state: finishCopy(state, copy) };
   const draft = immerDraft(state);
-  const reached = run(draft, fold, from, to);
+  const reached = run(draft, events, apply, from, to);
   return { reached, state: reached === to ? finishDraft(draft) : undefined };
 }
 
