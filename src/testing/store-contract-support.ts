@@ -299,6 +299,11 @@ export function byStream(list: readonly StoredEvent[]): Map<string, StoredEvent[
   return Map.groupBy(list, (one) => one.stream);
 }
 
+/** Every lane's events in a log, in the order of the log. */
+export function byLane(list: readonly StoredEvent[]): Map<string, StoredEvent[]> {
+  return Map.groupBy(list, (one) => Object.keys(one.position).join());
+}
+
 /** S1 for everything that was read from the start: versions 1, 2, 3 … in every stream, in this order. */
 export function assertContiguous(list: readonly StoredEvent[]): void {
   for (const [stream, own] of byStream(list)) {

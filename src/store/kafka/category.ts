@@ -1,9 +1,8 @@
 /**
  * One category: its topic, checked when it is opened, and its partitions, each with a log to read and a writer, which begin to work when they are first used.
  */
-import type { Environment } from "../../environment.ts";
 import { StoreRefused, StoreRewound } from "../../errors.ts";
-import type { KafkaCluster, PartitionLink } from "./cluster.ts";
+import type { PartitionLink } from "./cluster.ts";
 import { insist } from "./kafka-error.ts";
 import type { LogIndex } from "./log-index.ts";
 import { PartitionLog } from "./partition-log.ts";
@@ -31,7 +30,7 @@ interface Partition {
 
 /** Opens a category; undefined: nobody has written to it yet, and it is not to be created. Errors: StoreUnavailable, StoreRefused, StoreRewound, StoreCorrupt. */
 export async function openCategory(name: string, create: boolean, options: CategoryOptions): Promise<Category | undefined> {
-  const { cluster, prefix, topics, environment, storeTopic, boundMs } = options;
+  const { cluster, prefix, topics, environment, storeTopic, boundMs, ending: signal } = options;
   const topicName = eventsTopic(prefix, name);
   let record = (await storeTopic.categories()).get(name);
   if (record === undefined) {
@@ -39,7 +38,7 @@ export async function openCategory(name: string, create: boolean, options: Categ
     const made = await ensureTopic(topicName, options);
     record = await storeTopic.record({ category: name, topicId: made.id, partitions: made.partitions.length });
   }
-  const topic = await insist(() => describe(cluster, topicName), { environment, boundMs, what: `looking for topic ${topicName}` });
+  const topic = await insist(() => describe(cluster, topicName), { environment, boundMs, signal, what: `looking for topic ${topicName}` });
   const remedy = `restore it, or delete the topic ${prefix}.store with all topics of the store to begin anew`;
   if (topic === undefined || topic.id !== record.topicId) {
     throw new StoreRewound(`topic ${topicName} is not the one that this store's events were written to: it was deleted${topic === undefined ? "" : " and created again"}: ${remedy}`, {
@@ -91,7 +90,7 @@ export class Category {
 
   /** Writers first: what is under way is answered as long as it can be. */
   async close(): Promise<void> {
-    await Promise.all(this.#partitions.map(({ writer }) => writer?.close()));
+    await Promise.all(this.#partitions.map(({ writer }) => writer?.close() ?? Promise.resolve()));
     await Promise.all(this.lanes.map((log) => log.close()));
   }
 

@@ -32,9 +32,11 @@ export function kafkaStore(options: KafkaStoreOptions): EventStore {
   const cluster =
     options.cluster ??
     kafkajsCluster({ brokers, clientId, requestTimeoutMs, clock: environment.clock, ...(ssl === undefined ? {} : { ssl }), ...(sasl === undefined ? {} : { sasl }) });
-  const shared = { cluster, prefix: topicPrefix, topics, environment, boundMs: requestTimeoutMs };
+  const closing = new AbortController();
+  const shared = { cluster, prefix: topicPrefix, topics, environment, boundMs: requestTimeoutMs, ending: closing.signal };
   return new KafkaEvents({
     ...shared,
+    closing,
     storeTopic: new StoreTopic(shared),
     index: options.index ?? memoryIndex(),
     writer: checked.owner,

@@ -8,7 +8,6 @@
  * E4 Categories are opened when they are first used; the topic of a category is created by its first append.
  * E5 `close` lets what was sent be answered, within the bound of a request.
  */
-import type { Environment } from "../../environment.ts";
 import { Aborted, isTidemarkError } from "../../errors.ts";
 import type {
   Append,
@@ -24,7 +23,7 @@ import type {
 } from "../event-store.ts";
 import type { Position } from "../position.ts";
 import { categoryOf } from "../stream-name.ts";
-import { appendBound, refuseClosed, refused, validateBatch, type Refusal } from "../validate-append.ts";
+import { refuseClosed, refused, validateBatch, type Refusal } from "../validate-append.ts";
 import { throwIfAborted, validateLogRead, validateStreamRead, type StreamRead } from "../validate-read.ts";
 import { openCategory, type Category, type CategoryOptions } from "./category.ts";
 import { storeClosed, toTidemarkError, untilAborted } from "./kafka-error.ts";
@@ -42,6 +41,8 @@ const BACKWARD_STEP = 200;
 
 export interface KafkaEventsOptions extends CategoryOptions {
   readonly maxAppendBytes: number;
+  /** Ends what is repeated until it succeeds. */
+  readonly closing: AbortController;
 }
 
 export class KafkaEvents implements EventStore {
@@ -50,7 +51,6 @@ export class KafkaEvents implements EventStore {
   readonly #open = new Map<string, Category>();
   readonly #opening = new Map<string, Promise<Category | undefined>>();
   readonly #subscriptions = new Set<LogPages>();
-  #appending = 0;
   #closed = false;
   #closing: Promise<void> | undefined;
 
@@ -135,14 +135,13 @@ export class KafkaEvents implements EventStore {
   }
 
   async #close(): Promise<void> {
-    const { cluster, index, environment } = this.#options;
+    const { cluster, index, closing } = this.#options;
     this.#closed = true;
-    for (const pages of this.#subscriptions) pages.wake();
-    await Promise.all([...this.#open.values()].map((category) => category.close()));
-    await cluster.close();
+    this.#wake();
+    closing.abort();
     await Promise.all([...this.#opening.values()].map((opening) => opening.catch(() => undefined)));
     await Promise.all([...this.#open.values()].map((category) => category.close()));
-    if (this.#appending > 0) environment.logger.debug({ appends: this.#appending }, "closed with appends under way");
+    await cluster.close();
     index.close();
   }
 
@@ -155,14 +154,13 @@ export class KafkaEvents implements EventStore {
       return settle(refused("invalid", `stream ${append.stream}: the metadata cannot be written as JSON`, { cause }));
     }
     const { stream } = prepared;
-    const bytes = Math.min(appendBound(append.events), Number.MAX_SAFE_INTEGER);
     const name = categoryOf(stream);
     const category = this.#open.get(name);
-    if (category !== undefined) return category.writerOf(stream).append(prepared, bytes, settle);
+    if (category !== undefined) return category.writerOf(stream).append(prepared, settle);
     this.#category(name, true).then(
       (opened) => {
         if (this.#closed || opened === undefined) settle(refused("closed", "the store was closed; nothing was written"));
-        else opened.writerOf(stream).append(prepared, bytes, settle);
+        else opened.writerOf(stream).append(prepared, settle);
       },
       (error: unknown) => settle(this.#closed ? refused("closed", "the store was closed; nothing was written") : refusalOf(name, error)),
     );
@@ -206,8 +204,12 @@ export class KafkaEvents implements EventStore {
     return opened.flatMap((category) => category?.lanes ?? []);
   }
 
+  *#opened(categories: ReadonlySet<string> | undefined): Iterable<PartitionLog> {
+    for (const category of this.#open.values()) if (categories === undefined || categories.has(category.name)) yield* category.lanes;
+  }
+
   *#followed(): Iterable<PartitionLog> {
-    for (const category of this.#open.values()) for (const log of category.lanes) if (log.started) yield log;
+    for (const log of this.#opened(undefined)) if (log.started) yield log;
   }
 
   async #read<T>(work: () => Promise<T>, signal: AbortSignal | undefined, what: string): Promise<T> {
@@ -229,6 +231,7 @@ export class KafkaEvents implements EventStore {
       live,
       signal: options.signal,
       lanesOf: (categories) => this.#lanesOf(categories),
+      opened: (categories) => this.#opened(categories),
       followed: () => this.#followed(),
       isClosed: () => this.#closed,
       onEnd: () => this.#subscriptions.delete(pages),

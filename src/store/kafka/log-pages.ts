@@ -31,6 +31,8 @@ export interface LogPagesOptions {
   readonly signal: AbortSignal | undefined;
   /** All lanes of these categories as they are now, or of all categories; asked anew at each call. */
   readonly lanesOf: (categories: ReadonlySet<string> | undefined) => Promise<readonly PartitionLog[]>;
+  /** Those of them that are open already. */
+  readonly opened: (categories: ReadonlySet<string> | undefined) => Iterable<PartitionLog>;
   /** Lanes that are read by this process, whoever asked for them. */
   readonly followed: () => Iterable<PartitionLog>;
   readonly isClosed: () => boolean;
@@ -131,7 +133,11 @@ export class LogPages implements AsyncIterableIterator<LogPage> {
   /** Follows the lanes that are asked for, those included that have appeared since. */
   async #join(): Promise<void> {
     const { lanesOf, read } = this.#options;
-    for (const log of await this.#abortable(lanesOf(read.categories))) {
+    this.#adopt(await this.#abortable(lanesOf(read.categories)));
+  }
+
+  #adopt(lanes: Iterable<PartitionLog>): void {
+    for (const log of lanes) {
       if (this.#lanes.has(log)) continue;
       log.start();
       this.#lanes.set(log, log.rewinds);
@@ -142,6 +148,7 @@ export class LogPages implements AsyncIterableIterator<LogPage> {
   async #page(): Promise<LogPage | undefined> {
     // L5: forgotten before the lanes are looked at, so that what comes after it counts.
     this.#news = false;
+    this.#adopt(this.#options.opened(this.#options.read.categories));
     let events = this.#collect();
     let caughtUp = this.#caughtUp && this.#isAtEnd();
     if (events.length === 0 && !this.#caughtUp) {

@@ -191,9 +191,9 @@ export class PartitionLog {
     return fresh;
   }
 
-  async #askAfter(before: Promise<number> | undefined, link: PartitionLink): Promise<number> {
-    await before?.catch(() => undefined);
-    await undefined; // so that `#queued` is set before it is taken
+  async #askAfter(before: Promise<unknown> | undefined, link: PartitionLink): Promise<number> {
+    // Also where nothing is under way: `#queued` is set before it is taken.
+    await (before ?? Promise.resolve()).catch(() => undefined);
     this.#asking = this.#queued;
     this.#queued = undefined;
     return link.end();

@@ -85,7 +85,6 @@ const MAX_RESENDS = 8;
 
 interface Pending {
   readonly append: PreparedAppend;
-  readonly bytes: number;
   readonly deadline: number;
   readonly settle: (outcome: AppendOutcome) => void;
   answered: boolean;
@@ -144,14 +143,15 @@ export class PartitionWriter {
   }
 
   /** Answers once, within `appendTimeoutMs` (P10). The append was validated. */
-  append(append: PreparedAppend, bytes: number, settle: (outcome: AppendOutcome) => void): void {
+  append(append: PreparedAppend, settle: (outcome: AppendOutcome) => void): void {
     if (this.#closed) return settle(refused("closed", "the store is closed; nothing was written"));
     const { appendTimeoutMs, environment, log } = this.#options;
+    const { bytes } = append;
     if (this.#queue.length >= MAX_WAITING || this.#queuedBytes + bytes > MAX_WAITING_BYTES) {
       return settle(refused("busy", `${this.#queue.length} appends wait for ${log.lane} already; nothing was written`, { retryable: true }));
     }
     const deadline = environment.clock.elapsed() + appendTimeoutMs;
-    this.#queue.push({ append, bytes, deadline, settle, answered: false });
+    this.#queue.push({ append, deadline, settle, answered: false });
     this.#queuedBytes += bytes;
     this.#timer ??= environment.clock.setTimer(appendTimeoutMs, () => this.#sweep(), { keepAlive: true });
     this.#pump();
@@ -181,7 +181,7 @@ export class PartitionWriter {
 
   async #run(): Promise<void> {
     // The end of the turn: what is appended together goes together.
-    await undefined;
+    await Promise.resolve();
     while (!this.#closed && (this.#queue.length > 0 || this.#reopenDue)) {
       const held = this.#holds();
       if (held === undefined) {
@@ -368,7 +368,6 @@ export class PartitionWriter {
   }
 
   async #write(group: Group): Promise<void> {
-    const { log } = this.#options;
     this.#underWay = group.entries;
     group.held.sequence += group.records.length;
     try {
@@ -501,7 +500,7 @@ export class PartitionWriter {
   #answer(pending: Pending, outcome: AppendOutcome): void {
     if (pending.answered) return;
     pending.answered = true;
-    this.#queuedBytes -= pending.bytes;
+    this.#queuedBytes -= pending.append.bytes;
     pending.settle(outcome);
   }
 

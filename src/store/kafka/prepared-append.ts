@@ -14,11 +14,18 @@ export interface PreparedAppend {
   readonly stream: string;
   readonly expected: ExpectedVersion;
   readonly events: readonly PreparedEvent[];
+  /** About how much memory it holds. */
+  readonly bytes: number;
 }
+
+/** Of an event beside its data: ids, names, objects. */
+const EVENT_BYTES = 512;
 
 /** Throws what JSON.stringify throws. */
 export function prepare({ stream, expected, events }: Append): PreparedAppend {
-  return { stream, expected, events: events.map(prepareEvent) };
+  const prepared = events.map(prepareEvent);
+  const bytes = prepared.reduce((sum, { data, user, inFull }) => sum + EVENT_BYTES + data.length + (user?.length ?? 0) + (inFull?.length ?? 0), 0);
+  return { stream, expected, events: prepared, bytes };
 }
 
 function prepareEvent({ id, type, data, recordedAt, metadata }: NewEvent): PreparedEvent {

@@ -24,11 +24,13 @@ export interface StoreTopicOptions {
   readonly topics: TopicOptions;
   readonly environment: Environment;
   readonly boundMs: number;
+  /** Aborts when the store closes. */
+  readonly ending: AbortSignal;
 }
 
 /** Creates a topic where it is missing; its description as it is. Errors: StoreUnavailable, StoreRefused. */
 export async function ensureTopic(name: string, options: StoreTopicOptions): Promise<TopicDescription> {
-  const { cluster, topics, environment, boundMs } = options;
+  const { cluster, topics, environment, boundMs, ending: signal } = options;
   return insist(
     async () => {
       const described = await describe(cluster, name);
@@ -41,7 +43,7 @@ export async function ensureTopic(name: string, options: StoreTopicOptions): Pro
       environment.logger.info({ topic: name, id: created.id, partitions: created.partitions.length }, "a topic was created");
       return created;
     },
-    { environment, boundMs, what: `creating topic ${name}` },
+    { environment, boundMs, signal, what: `creating topic ${name}` },
   );
 }
 
@@ -52,7 +54,7 @@ export async function describe(cluster: KafkaCluster, name: string): Promise<Top
 }
 
 /** The settings of a topic; none where this client may not read them, with a warning. */
-export async function settingsOf(topic: string, { cluster, environment, boundMs }: StoreTopicOptions): Promise<ReadonlyMap<string, string>> {
+export async function settingsOf(topic: string, { cluster, environment, boundMs, ending: signal }: StoreTopicOptions): Promise<ReadonlyMap<string, string>> {
   const denied = new Map<string, string>();
   return insist(
     () =>
@@ -62,7 +64,7 @@ export async function settingsOf(topic: string, { cluster, environment, boundMs 
         environment.logger.warn({ topic, error }, `the settings of topic ${topic} could not be verified: this client may not read them`);
         return denied;
       }),
-    { environment, boundMs, what: `reading the settings of ${topic}` },
+    { environment, boundMs, signal, what: `reading the settings of ${topic}` },
   );
 }
 
@@ -93,14 +95,14 @@ export class StoreTopic {
 
   /** Records a category (R1); the record that counts. Errors: as categories. */
   async record(category: CategoryRecord): Promise<CategoryRecord> {
-    const { environment, boundMs } = this.#options;
+    const { environment, boundMs, ending: signal } = this.#options;
     const { link } = await this.#open();
     const writer = new BatchWriter();
     writer.beginRecord(category.category, JSON.stringify(category), 0);
     writer.endRecord();
     const { batch } = writer.finish({ producerId: -1, epoch: -1, sequence: -1, timestamp: environment.clock.now() });
     // Twice does no harm: the first one counts.
-    await insist(() => link.produce(batch, boundMs), { environment, boundMs, what: `recording the category ${category.category}` });
+    await insist(() => link.produce(batch, boundMs), { environment, boundMs, signal, what: `recording the category ${category.category}` });
     return (await this.categories()).get(category.category) ?? category;
   }
 
@@ -121,14 +123,14 @@ export class StoreTopic {
     return { id: topic.id, link: cluster.partition(name, 0) };
   }
 
-  async #readAfter(before: Promise<void> | undefined): Promise<void> {
-    await before?.catch(() => undefined);
-    await undefined; // so that `#queued` is set before it is taken
+  async #readAfter(before: Promise<unknown> | undefined): Promise<void> {
+    // Also where nothing is under way: `#queued` is set before it is taken.
+    await (before ?? Promise.resolve()).catch(() => undefined);
     this.#reading = this.#queued;
     this.#queued = undefined;
-    const { environment, boundMs } = this.#options;
+    const { environment, boundMs, ending: signal } = this.#options;
     const { link } = await this.#open();
-    await insist(() => this.#read(link), { environment, boundMs, what: "reading which categories there are" });
+    await insist(() => this.#read(link), { environment, boundMs, signal, what: "reading which categories there are" });
   }
 
   async #read(link: PartitionLink): Promise<void> {
