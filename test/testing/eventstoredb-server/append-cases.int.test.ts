@@ -34,7 +34,7 @@ describe.each(targets())("appends on $name", ({ open }) => {
         return id;
       };
       const append = (expected: Expected, letters: string, to = stream): Promise<Outcome> =>
-        wire.append(name, to, expected, [...letters].map((letter) => ({ id: idFor(letter), data: JSON.stringify({ letter }) })));
+        wire.append(name, to, expected, letters.split("").map((letter) => ({ id: idFor(letter), data: JSON.stringify({ letter }) })));
       const letterOf = (id: string | undefined): string => [...ids].find(([, known]) => known === id)?.[0] ?? "?";
       /** What a reader of the stream sees, as letters; or how the read ends. */
       const content = async (of = stream): Promise<string> => {

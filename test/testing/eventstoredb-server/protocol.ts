@@ -238,7 +238,7 @@ export function readRequest({ stream, from = "start", backwards = false, count, 
     one.setStreamIdentifier(identifier(stream));
     if (from === "start") one.setStart(new sharedPb.Empty());
     else if (from === "end") one.setEnd(new sharedPb.Empty());
-    else one.setRevision(String(from));
+    else one.setRevision(String(typeof from === "bigint" ? from : from.commit));
     options.setStream(one);
   }
   options.setReadDirection(backwards ? 1 : 0);
@@ -286,9 +286,9 @@ export function trailersOf(error: ServiceError): Record<string, string> {
 }
 
 interface Expecting {
-  setNoStream(value: object): unknown;
-  setAny(value: object): unknown;
-  setStreamExists(value: object): unknown;
+  setNoStream(value?: sharedPb.Empty): unknown;
+  setAny(value?: sharedPb.Empty): unknown;
+  setStreamExists(value?: sharedPb.Empty): unknown;
 }
 
 function expecting<T extends Expecting>(options: T, expected: Expected, exact: (options: T, revision: string) => void): T {
