@@ -10,6 +10,7 @@ const NODE_FLAGS = ["--expose-gc", "--max-old-space-size=6144"];
 
 const BENCHMARKS: Readonly<Record<string, () => Promise<Benchmark>>> = {
   actors: async () => (await import("./actors.ts")).actors,
+  eventstoredb: async () => (await import("./eventstoredb.ts")).eventstoredb,
   hydrate: async () => (await import("./hydrate.ts")).hydrate,
   postgres: async () => (await import("./postgres.ts")).postgres,
   projection: async () => (await import("./projection.ts")).projection,
