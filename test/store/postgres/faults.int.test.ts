@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { systemClock, type Clock } from "../../../src/environment.ts";
 import type { EventStore, LogPage } from "../../../src/store/event-store.ts";
 import { postgresStore, type PostgresStoreOptions } from "../../../src/store/postgres/index.ts";
-import { proxyTo, type Proxy } from "./proxy.ts";
+import { proxyTo, type Proxy } from "../../support/proxy.ts";
 import { appendOf, readChecked, until } from "./shared.ts";
 import { administer, available, newSchema, testDatabase, type TestDatabase } from "./support.ts";
 

@@ -4,7 +4,7 @@ import { postgresStore } from "../../../src/store/postgres/index.ts";
 import { check } from "../../soak/processes/check.ts";
 import type { CallRecord } from "../../soak/processes/record.ts";
 import { start, type Child } from "./processes.ts";
-import { proxyTo, type Proxy } from "./proxy.ts";
+import { proxyTo, type Proxy } from "../../support/proxy.ts";
 import { randomFrom, readChecked, until } from "./shared.ts";
 import { available, newSchema, testDatabase, type TestDatabase } from "./support.ts";
 
