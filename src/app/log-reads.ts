@@ -111,5 +111,5 @@ async function startOf(after: string | undefined, categories: readonly string[],
   if (after === undefined) return START;
   if (after !== "now") return requirementOf(ports.tokens.decode(after), ports.storeId, categories);
   if (ports.store.head === undefined) throw new UnsupportedByStore('this store cannot tell where its log ends: subscribe from a token instead of "now"', { details: { capability: "head" } });
-  return ports.store.head(ports.closing);
+  return ports.store.head(ports.closing, categories);
 }

@@ -151,8 +151,10 @@ export interface EventStore {
   /**
    * Appends a batch; the outcomes stand in the order of the appends. Never rejects: what fails the whole call is an outcome of each append.
    * The store sets its own time bound; when it passes, the outcome is `unknown`.
+   * `onOutcome`: a store of several lanes calls it with the place of an append and its outcome, once for each and before the whole is answered, so that a lane that
+   * waits holds up no other one. Other stores need not call it: what was not told stands in the answer.
    */
-  append(appends: readonly Append[]): Promise<readonly AppendOutcome[]>;
+  append(appends: readonly Append[], onOutcome?: (index: number, outcome: AppendOutcome) => void): Promise<readonly AppendOutcome[]>;
 
   /** Errors: StoreUnavailable, StoreClosed, Aborted, StoreCorrupt. A stream that holds nothing is an empty slice. */
   readStream(stream: string, options?: ReadStreamOptions): Promise<StreamSlice>;
@@ -166,8 +168,11 @@ export interface EventStore {
    */
   subscribe(options?: ReadLogOptions): AsyncIterable<LogPage>;
 
-  /** Where the log ends; only where it is cheap to tell and offsets count events. Progress uses it to say how much is left. */
-  head?(signal?: AbortSignal): Promise<Position>;
+  /**
+   * Where the log ends; only where it is cheap to tell and offsets count events, nearly. Progress uses it to say how much is left. A store with lanes of its own for
+   * each category names those of `categories` alone, where they are given.
+   */
+  head?(signal?: AbortSignal, categories?: readonly string[]): Promise<Position>;
 
   /** Idempotent. Appends under way are answered; iterators end with StoreClosed. */
   close(): Promise<void>;

@@ -249,6 +249,25 @@ export const appendCases: readonly StoreCase[] = [
     assert.equal((await readLog(store)).events.length, 9);
   }),
 
+  storeCase("an outcome that is told before the batch is answered is that of the answer, and is told once", async ({ store }) => {
+    await commit(store, "order-1", 0);
+    const told = new Map<number, unknown>();
+    const batch: Append[] = [
+      { stream: "order-1", expected: 0, events: events(1) },
+      { stream: "order-2", expected: 0, events: events(2) },
+      { stream: "no name", expected: 0, events: events(1) },
+      ...Array.from({ length: 10 }, (_, index): Append => ({ stream: `cart-${index}`, expected: "none", events: events(1) })),
+    ];
+    let answered = false;
+    const outcomes = await store.append(batch, (index, outcome) => {
+      assert.ok(!answered && !told.has(index), "it is told once, and before the answer");
+      told.set(index, outcome);
+    });
+    answered = true;
+    assert.equal(outcomes.length, batch.length);
+    for (const [index, outcome] of told) assert.deepEqual(outcome, outcomes[index]);
+  }),
+
   storeCase("a batch holds one append for each stream: the second one is refused, the first one stands", async ({ store }) => {
     const [first, second, third] = [events(1), events(1), events(1)];
     const outcomes = await store.append([

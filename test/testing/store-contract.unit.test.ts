@@ -101,6 +101,29 @@ const MUTANTS: readonly { readonly broken: string; readonly wrap: Wrap; readonly
     red: ["the same event ids again are answered as the first time and stand once"],
   },
   {
+    broken: "tells an outcome that is not that of the answer",
+    wrap: (store) =>
+      changed(store, {
+        append: async (appends, onOutcome) => {
+          if (appends.length > 1) onOutcome?.(0, { kind: "unknown", cause: undefined });
+          return store.append(appends);
+        },
+      }),
+    red: ["an outcome that is told before the batch is answered is that of the answer, and is told once"],
+  },
+  {
+    broken: "tells an outcome twice",
+    wrap: (store) =>
+      changed(store, {
+        append: async (appends, onOutcome) => {
+          const outcomes = await store.append(appends);
+          if (appends.length > 1) for (let twice = 0; twice < 2; twice++) onOutcome?.(0, outcomes[0] as AppendOutcome);
+          return outcomes;
+        },
+      }),
+    red: ["an outcome that is told before the batch is answered is that of the answer, and is told once"],
+  },
+  {
     broken: "commits the part of an append that stands not yet",
     wrap: (store) =>
       changed(store, {
