@@ -53,6 +53,21 @@ const EVENTSTOREDB: Scheme = {
   },
 };
 
+const loadKafka = () => loadClient("kafkajs", "npm install kafkajs@2.2.4", () => import("../store/kafka/index.ts"));
+
+const TOPIC_PARAMETERS = ["topicPrefix", "partitions", "replicationFactor", "minInsyncReplicas", "maxMessageBytes"] as const;
+
+const KAFKA: Scheme = {
+  parameters: [...TOPIC_PARAMETERS, "clientId", "owner", "claimOnly", "minHoldMs", "requestTimeoutMs", "appendTimeoutMs", "sasl", "tls"],
+  open: async ({ target, parameters }, options) => {
+    const { kafkaBackend, kafkaUrlOptions } = await loadKafka();
+    return kafkaBackend({ ...kafkaUrlOptions(target, parameters), ...options });
+  },
+  openViews: async () => {
+    throw new InvalidArgument("a kafka: URL names events; read models live elsewhere: memory:, sqlite:views.db or postgres://…");
+  },
+};
+
 const SCHEMES = new Map<string, Scheme>([
   ["postgres", POSTGRES],
   ["postgresql", POSTGRES],
@@ -60,6 +75,7 @@ const SCHEMES = new Map<string, Scheme>([
   ["esdb+discover", EVENTSTOREDB],
   ["kurrentdb", EVENTSTOREDB],
   ["kurrentdb+discover", EVENTSTOREDB],
+  ["kafka", KAFKA],
   [
     "memory",
     {
@@ -97,7 +113,7 @@ const SCHEMES = new Map<string, Scheme>([
 
 /**
  * Opens the store that a URL names: `memory:`, `sqlite:orders.db`, `sqlite:/data/orders.db?synchronous=normal`, `postgres://user@host/database?schema=orders`,
- * `esdb://user:password@host:2113?tls=true`. What is special in a name is percent-encoded.
+ * `esdb://user:password@host:2113?tls=true`, `kafka://host:9092,host2:9092/?topicPrefix=orders`. What is special in a name is percent-encoded.
  * Errors: UnknownScheme, InvalidArgument, MissingClient, and those of the backend.
  */
 export async function openStore(url: string, options: OpenStoreOptions = {}): Promise<Backend> {

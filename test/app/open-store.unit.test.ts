@@ -70,6 +70,35 @@ describe("openStore", () => {
   });
 });
 
+describe("a kafka: URL", () => {
+  it("connects to nothing before it is used", async () => {
+    const backend = await openStore("kafka://user:p%40ss@127.0.0.1:1,127.0.0.1:2/?topicPrefix=orders&partitions=6&replicationFactor=3&sasl=scram-sha-512&tls=true&claimOnly=order/0,order/1");
+    expect(backend.events.capabilities).toMatchObject({ totalOrder: false, durable: true, multiProcess: true });
+    await backend.close();
+  });
+
+  it.each([
+    ["kafka:", "names brokers"],
+    ["kafka://host:9092/topic", "names brokers"],
+    ["kafka://host:9092/?topics=5", "topics"],
+    ["kafka://host:9092/?partitions=many", "partitions"],
+    ["kafka://host:9092/?topicPrefix=a b", "topicPrefix"],
+    ["kafka://host:9092/?claimOnly=order-1", "claimOnly"],
+    ["kafka://host:9092/?tls=yes", "tls"],
+    ["kafka://user:secret@host:9092/", "sasl"],
+    ["kafka://host:9092/?sasl=plain", "user:password"],
+    ["kafka://user:secret@host:9092/?sasl=kerberos", "scram"],
+  ])("refuses %s, and keeps a password to itself", async (url, word) => {
+    const opening = openStore(url);
+    await expect(opening).rejects.toEqual(coded("InvalidArgument", word));
+    await expect(opening).rejects.toMatchObject({ message: expect.not.stringContaining("secret") as string });
+  });
+
+  it("names no views", async () => {
+    await expect(openViews("kafka://host:9092/")).rejects.toEqual(coded("InvalidArgument", "read models live elsewhere"));
+  });
+});
+
 describe("a missing client", () => {
   it("is named together with what to install", async () => {
     const name = "tidemark-no-such-client";

@@ -13,6 +13,7 @@ export { BrokerRefusal, KAFKA_ERROR, RequestLost } from "./cluster.ts";
 export type { Fetched, FetchRequest, KafkaCluster, NewTopic, PartitionDescription, PartitionLink, Produced, ProducerIdentity, TopicDescription } from "./cluster.ts";
 export { kafkaDefaults } from "./kafka-options.ts";
 export type { KafkaStoreOptions } from "./kafka-options.ts";
+export { kafkaUrlOptions } from "./kafka-url.ts";
 export type { Claim, IndexedEvent, IndexStep, LaneState, LogIndex } from "./log-index.ts";
 export { memoryIndex } from "./memory-index.ts";
 
