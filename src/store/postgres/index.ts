@@ -8,7 +8,8 @@ import type { ViewStore } from "../../readmodel/view-store.ts";
 import type { SnapshotStore } from "../../snapshot/snapshot-store.ts";
 import type { Backend } from "../backend.ts";
 import type { EventStore } from "../event-store.ts";
-import { assertSchema, Database, type DatabaseOptions } from "./database.ts";
+import { archive, partitionsOf, restore, type ArchiveOptions, type ArchiveReport, type Partition } from "./archive.ts";
+import { assertSchema, Database, quoted, type DatabaseOptions } from "./database.ts";
 import { Listener } from "./listener.ts";
 import { assertShape, standingShape, validateShape, type CommitOrder, type LogShape, type WantedShape } from "./log-shape.ts";
 import { ensureSchema, plannedSql } from "./migrate.ts";
@@ -37,6 +38,7 @@ export interface PostgresOptions {
   readonly environment?: Partial<Environment>;
 }
 
+export type { ArchiveOptions, ArchiveReport, Partition } from "./archive.ts";
 export type { CommitOrder } from "./log-shape.ts";
 
 export interface PostgresStoreOptions extends PostgresOptions {
@@ -118,6 +120,42 @@ export async function migratePostgres({ dryRun = false, ...options }: PostgresBa
     await link.close();
     // Both may live in one schema.
     return [...new Set([...log, ...views])];
+  });
+}
+
+/** The partitions of a log, from the oldest on; with `ahead` room for so many events is made first. Errors: UnsupportedByStore, those of postgresBackend. */
+export function postgresPartitions({ ahead, ...options }: PostgresStoreOptions & { readonly ahead?: number | undefined }): Promise<readonly Partition[]> {
+  return administered(options, async (db, schema) => {
+    const before = await partitionsOf(db, schema);
+    if (ahead === undefined) return before;
+    if (!Number.isSafeInteger(ahead) || ahead < 0) throw new InvalidArgument("ahead must be a number of events, an integer from 0", { details: { option: "ahead" } });
+    await db.query(`SELECT ${quoted(schema)}.ensure_partitions($1)`, [ahead]);
+    return partitionsOf(db, schema);
+  });
+}
+
+/** Moves old partitions of a log to another schema; `dryRun` only tells what would become of which streams. Errors: UnsupportedByStore, StoreRefused, those of postgresBackend. */
+export function archivePostgres({ through, into, unreadable, dryRun, ...options }: PostgresStoreOptions & ArchiveOptions): Promise<ArchiveReport> {
+  return administered(options, (db, schema) => archive(db, schema, { through, into, unreadable, dryRun }));
+}
+
+/** Brings archived partitions back, down to the one that holds `from`. Errors: as archivePostgres. */
+export function restorePostgres({ from, dryRun, ...options }: PostgresStoreOptions & { readonly from: number; readonly dryRun?: boolean | undefined }): Promise<{ readonly partitions: readonly Partition[]; readonly sql: readonly string[] }> {
+  return administered(options, (db, schema) => restore(db, schema, { from, dryRun }));
+}
+
+/** What an operator does to a log that stands. */
+async function administered<T>(options: PostgresStoreOptions, work: (db: Database, schema: string) => Promise<T>): Promise<T> {
+  const schema = schemaOf(options);
+  return linked({ ...options, listener: false, poolSize: 2 }, async ({ db, ...link }) => {
+    let result: T;
+    try {
+      result = await work(db, schema);
+    } catch (error) {
+      throw toTidemarkError(error, db.name);
+    }
+    await link.close();
+    return result;
   });
 }
 

@@ -24,6 +24,8 @@ import { isDefinite, PG, sqlState, toTidemarkError } from "./postgres-error.ts";
 /** Longest wait for the answer; beyond it the outcome is unknown. The wait for the position lock ends before. */
 const APPEND_BOUND_MS = 10_000;
 const CAREFUL_BATCHES = 50;
+/** A6. */
+const ROOM_ATTEMPTS = 8;
 /** Versions are `int`: no stream is longer, so an expectation beyond is a conflict. */
 const MOST_EVENTS = 2 ** 31 - 1;
 const ANY = -1;
@@ -117,15 +119,18 @@ export class LogWriter {
     return this.#decideEach(batch);
   }
 
-  /** A6: the outcomes of another try, or the error that stands. */
-  async #afterMoreRoom(batch: Batch, error: unknown): Promise<AppendOutcome[] | Failure> {
-    if (this.#partitions === undefined || sqlState(error) !== PG.checkViolation) return { error };
-    try {
-      await this.#partitions.make(batch.events);
-      return await this.#send(batch);
-    } catch (again) {
-      return { error: again };
+  /** A6: the outcomes of another try, or the error that stands. Others use the new room too, so each try asks for more. */
+  async #afterMoreRoom(batch: Batch, failure: unknown): Promise<AppendOutcome[] | Failure> {
+    let error = failure;
+    for (let attempt = 1; attempt <= ROOM_ATTEMPTS && this.#partitions !== undefined && sqlState(error) === PG.checkViolation; attempt++) {
+      try {
+        await this.#partitions.make(batch.events * 2 ** attempt);
+        return await this.#send(batch);
+      } catch (again) {
+        error = again;
+      }
     }
+    return { error };
   }
 
   /** A1: where each event stands, or undefined when an expectation did not hold. */

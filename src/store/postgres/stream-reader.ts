@@ -5,7 +5,8 @@
  * B2 All slices of an answer come from one state of the log, each with the version of its stream in that state.
  * B3 An answer is bounded in bytes as a whole. A slice that was cut says where to go on; one that did not fit at all is asked for again. The first always fits.
  * B4 An error is each waiting caller's own; one that gave up leaves the others alone.
- * B5 What was archived is left out and declared (`firstVersion`). An event that is missing without that is told: somebody has detached a partition by hand.
+ * B5 What was archived is left out and declared (`firstVersion`). An event that is missing without that is looked for once more (its partition may be younger than
+ *    the statement's plan), and then told: somebody has detached a partition by hand.
  */
 import { Aborted, StoreCorrupt } from "../../errors.ts";
 import type { StoredEvent, StreamSlice } from "../event-store.ts";
@@ -27,6 +28,8 @@ interface Question {
   readonly signal: AbortSignal | undefined;
   readonly resolve: (slice: StreamSlice) => void;
   readonly reject: (error: unknown) => void;
+  /** B5. */
+  readonly again?: true;
 }
 
 export class StreamReader {
@@ -105,8 +108,10 @@ export class StreamReader {
       for (const [index, question] of questions.entries()) {
         const first = row;
         while (row < rows.length && Number(rows[row]?.[0]) === index + 1) row++;
-        if (row > first) settle(question, rows.slice(first, row));
-        else this.#waiting.push(question);
+        const own = rows.slice(first, row);
+        if (own.length === 0) this.#waiting.push(question);
+        else if (question.again === undefined && own.some((cells) => isLost(cells, 2))) this.#waiting.push({ ...question, again: true });
+        else settle(question, own);
       }
     } catch (error) {
       for (const question of questions) question.reject(error);
@@ -117,7 +122,8 @@ export class StreamReader {
   }
 
   async #readBackward(stream: string, from: number, most: number, signal: AbortSignal | undefined): Promise<StreamSlice> {
-    const rows = await this.#db.query(this.#backward, [stream, from, most], { signal });
+    let rows = await this.#db.query(this.#backward, [stream, from, most], { signal });
+    if (rows.some((cells) => isLost(cells, 1))) rows = await this.#db.query(this.#backward, [stream, from, most], { signal });
     const version = Number(rows[0]?.[0] ?? 0);
     const firstVersion = Number(rows[0]?.[8] ?? 1);
     const events = eventsOf(stream, rows, 1);
@@ -142,11 +148,16 @@ function forwardSlice({ stream, from }: Question, rows: readonly Cells[]): Strea
   return { events, version, firstVersion, next: next <= version ? next : undefined };
 }
 
+/** A version that has a place, and no event there. */
+function isLost(cells: Cells, first: number): boolean {
+  return cells[first] !== null && cells[first + 2] === null;
+}
+
 /** A stream without events in the range has one row whose version is null. B5. Errors: StoreCorrupt. */
 function eventsOf(stream: string, rows: readonly Cells[], first: number): StoredEvent[] {
   if (rows[0]?.[first] === null) return [];
   return rows.map((cells) => {
-    if (cells[first + 2] === null) {
+    if (isLost(cells, first)) {
       throw new StoreCorrupt(`version ${cells[first]} of ${stream} stands at position ${cells[first + 1]}, which no partition holds and no archive was declared for: attach the partition again`, {
         details: { stream, version: Number(cells[first]), position: Number(cells[first + 1]) },
       });
