@@ -56,6 +56,28 @@ export type FollowerState = "idle" | "catching-up" | "live" | "failed";
 /** F8: how often whoever stands by looks whether the owner has caught up. */
 const OBSERVE_MS = 100;
 
+/** How fast it goes, and what is not yet visible. */
+export interface Progressing {
+  readonly eventsPerSecond: number;
+  readonly lagEvents: number | undefined;
+  readonly lagMs: number;
+}
+
+/** What moves one build, as a runner holds it: one follower, or one for each shard. */
+export interface Following {
+  readonly key: BuildKey;
+  readonly view: OpenView;
+  readonly checkpoint: SavedCheckpoint;
+  readonly state: FollowerState;
+  readonly error: TidemarkError | undefined;
+  readonly running: boolean;
+  progress(): Progressing;
+  start(): void;
+  stop(): Promise<void>;
+  lookUp(): Promise<void>;
+  close(): Promise<void>;
+}
+
 /** One stretch between start and stop. */
 interface Run {
   readonly reading: AbortController;
@@ -63,7 +85,7 @@ interface Run {
   readonly done: Promise<void>;
 }
 
-export class Follower {
+export class Follower implements Following {
   readonly key: BuildKey;
   readonly view: OpenView;
   readonly #model: ReadModel<unknown>;
@@ -71,6 +93,7 @@ export class Follower {
   readonly #options: FollowerOptions;
   readonly #rate: Rate;
   readonly #turn: ReturnType<typeof turns>;
+  readonly #isMine: ((event: StoredEvent) => boolean) | undefined;
   readonly #unwatch: () => void;
   /** The newest checkpoint that is known, of whichever process: what readers see. */
   #known: SavedCheckpoint;
@@ -91,8 +114,8 @@ export class Follower {
   #head: Position | undefined;
   #headAskedAt = 0;
 
-  /** `known`: the checkpoint as it was read when the build was opened. */
-  constructor(model: ReadModel<unknown>, key: BuildKey, view: OpenView, known: SavedCheckpoint, ports: FollowerPorts, options: FollowerOptions) {
+  /** `known`: the checkpoint as it was read when the build was opened. `isMine`: which events concern it, of those of the model's aggregates; default all. */
+  constructor(model: ReadModel<unknown>, key: BuildKey, view: OpenView, known: SavedCheckpoint, ports: FollowerPorts, options: FollowerOptions, isMine?: (event: StoredEvent) => boolean) {
     this.#model = model;
     this.key = key;
     this.view = view;
@@ -100,6 +123,7 @@ export class Follower {
     this.#base = known;
     this.#ports = ports;
     this.#options = options;
+    this.#isMine = isMine;
     this.#rate = new Rate(ports.environment.clock);
     this.#turn = turns(ports.environment.clock);
     this.#unwatch = view.watch(() => this.#refresh());
@@ -122,7 +146,7 @@ export class Follower {
   }
 
   /** Events per second over the last seconds, events read and not yet visible (undefined while their number is unknown), and the age of what is not yet visible. */
-  progress(): { readonly eventsPerSecond: number; readonly lagEvents: number | undefined; readonly lagMs: number } {
+  progress(): Progressing {
     const { recordedAt } = this.#known;
     const since = this.#behind ? recordedAt : this.#underWay > 0 ? this.#oldest : undefined;
     const lagMs = since === undefined ? 0 : Math.max(0, this.#ports.environment.clock.now() - since);
@@ -307,7 +331,8 @@ export class Follower {
           this.#behind = true;
           this.#lookAhead();
         }
-        if (page.events.length > 0 && (await this.#process(page.events, page.through, identity, pages)) === "lost") return;
+        const events = this.#isMine === undefined ? page.events : page.events.filter(this.#isMine);
+        if (events.length > 0 && (await this.#process(events, page.through, identity, pages)) === "lost") return;
         through = page.through;
         if (page.caughtUp) {
           this.#behind = false;

@@ -4,6 +4,7 @@ import { behaviourOf, type AnyAggregate } from "../aggregate/aggregate.ts";
 import type { Behaviour } from "../aggregate/behaviour.ts";
 import type { Recorded, RecordedEvent } from "../aggregate/recorded.ts";
 import { InvalidArgument } from "../errors.ts";
+import { MAX_SHARDS } from "./shard-of.ts";
 import type { ReadTable, Table } from "./staged-table.ts";
 import type { View } from "./view-store.ts";
 import { assertField } from "./where.ts";
@@ -52,6 +53,11 @@ export interface ReadModelDefinition<A extends readonly AnyAggregate[], V> {
   readonly version?: number;
   /** Refuses stores that cannot order all events. */
   readonly needs?: "totalOrder";
+  /**
+   * Divides its streams among this many shards (at most 64), which the processes that run it share out among themselves, where the view store can; elsewhere it is
+   * moved as one. Rows of a table then belong to the shard that wrote them first: key them by stream. Changing it takes a new `version`. Default 1.
+   */
+  readonly shards?: number;
   /** A page that has not completed by then is given up (PipelineStalled). Default 30,000. */
   readonly pageTimeoutMs?: number;
 }
@@ -66,6 +72,7 @@ export interface ReadModel<V> {
   readonly behaviours: readonly Behaviour[];
   readonly view: View<V>;
   readonly needs: "totalOrder" | undefined;
+  readonly shards: number;
   readonly pageTimeoutMs: number;
   /** The pipeline, its types erased. */
   readonly project: (events$: Observable<AnyRecorded>, context: ProjectContext<unknown>) => Observable<unknown>;
@@ -74,15 +81,17 @@ export interface ReadModel<V> {
 /** Names a read model and checks its definition. Errors: InvalidArgument. */
 export function readModel<const A extends readonly AnyAggregate[], V>(name: string, definition: ReadModelDefinition<A, V>): ReadModel<V> {
   assertName("read model", name);
-  const { from, view, version = 1, needs, pageTimeoutMs = 30_000 } = definition;
+  const { from, view, version = 1, needs, shards = 1, pageTimeoutMs = 30_000 } = definition;
   if (from.length === 0) throw new InvalidArgument(`read model ${name} reads from no aggregate`, { details: { model: name } });
   if (!Number.isSafeInteger(version) || version < 1) throw new InvalidArgument(`the version of read model ${name} must be a whole number from 1`, { details: { model: name } });
   if (!(pageTimeoutMs > 0)) throw new InvalidArgument(`pageTimeoutMs of read model ${name} must be above 0`, { details: { model: name } });
+  if (!Number.isSafeInteger(shards) || shards < 1 || shards > MAX_SHARDS) throw new InvalidArgument(`shards of read model ${name} must be a whole number from 1 to ${MAX_SHARDS}`, { details: { model: name } });
+  if (shards > 1 && needs === "totalOrder") throw new InvalidArgument(`read model ${name} needs the order of all events, which its shards do not see`, { details: { model: name } });
   const behaviours = from.map((aggregate) => behaviourOf(aggregate));
   if (new Set(behaviours.map((behaviour) => behaviour.category)).size !== behaviours.length) {
     throw new InvalidArgument(`read model ${name} names a category twice in \`from\``, { details: { model: name } });
   }
-  return Object.freeze({ name, version, from, behaviours, view, needs, pageTimeoutMs, project: definition.project as unknown as ReadModel<V>["project"] });
+  return Object.freeze({ name, version, from, behaviours, view, needs, shards, pageTimeoutMs, project: definition.project as unknown as ReadModel<V>["project"] });
 }
 
 function assertName(what: string, name: string): void {

@@ -17,11 +17,13 @@
 import { InvalidArgument, isTidemarkError, ReadModelStopped, StaleRead, UnsupportedByStore, type TidemarkError } from "../errors.ts";
 import type { Environment } from "../environment.ts";
 import { jsonCodec, type Codec } from "../store/codec.ts";
-import type { EventStore } from "../store/event-store.ts";
+import type { EventStore, StoredEvent } from "../store/event-store.ts";
 import { covers, type Position } from "../store/position.ts";
 import { decoderOf } from "./decode.ts";
-import { Follower, type FollowerOptions } from "./follower.ts";
+import { Follower, type FollowerOptions, type Following } from "./follower.ts";
 import type { ReadModel, ReadSide } from "./read-model.ts";
+import { shardOf } from "./shard-of.ts";
+import { ShardedFollower } from "./shards.ts";
 import { readTable } from "./staged-table.ts";
 import type { BuildKey, OpenView, SavedCheckpoint, SqlAccess, TableReader, ViewStore } from "./view-store.ts";
 
@@ -119,11 +121,11 @@ class ModelRunner<V> implements Runner<V> {
   readonly #decode: ReturnType<typeof decoderOf>;
   readonly #listeners = new Set<() => void>();
   /** R1. */
-  #serving: Follower | undefined;
+  #serving: Following | undefined;
   /** R2, R3: what is being built beside it. */
-  #building: Follower | undefined;
+  #building: Following | undefined;
   /** R4: was dropped by another process while it was made. */
-  #superseded: Follower | undefined;
+  #superseded: Following | undefined;
   #rebuild: Promise<void> | undefined;
   #error: TidemarkError | undefined;
   #starting: Promise<void> | undefined;
@@ -278,13 +280,13 @@ class ModelRunner<V> implements Runner<V> {
     return this.#building === undefined && this.#serving.state === "live" ? "live" : "catching-up";
   }
 
-  #answering(): Follower {
+  #answering(): Following {
     if (this.#serving === undefined) throw new ReadModelStopped(`read model ${this.model.name} was not started`, { details: { model: this.model.name } });
     return this.#serving;
   }
 
   /** Builds of other versions are read, never followed: this process does not have their code. */
-  #follows(follower: Follower): boolean {
+  #follows(follower: Following): boolean {
     return follower.key.version === this.model.version;
   }
 
@@ -315,10 +317,10 @@ class ModelRunner<V> implements Runner<V> {
     if (this.#follows(follower) && !this.#paused) follower.start();
   }
 
-  async #open(key: BuildKey): Promise<Follower> {
+  async #open(key: BuildKey): Promise<Following> {
     const { model, version, build } = key;
-    const view = await this.#ports.views.open({ model, version, build }, this.model.view.definition, { asItStands: version !== this.model.version });
-    const known = await view.checkpoint();
+    const { definition } = this.model.view;
+    const view = await this.#ports.views.open({ model, version, build }, definition, { asItStands: version !== this.model.version, shards: this.model.shards });
     const ports = {
       store: this.#ports.store,
       decode: this.#decode,
@@ -326,11 +328,16 @@ class ModelRunner<V> implements Runner<V> {
       changed: () => this.#changed(),
       lost: () => void this.#lookAgain().catch((error: unknown) => this.#ports.environment.logger.warn({ model, error }, "the builds of the read model could not be listed")),
     };
-    return new Follower(this.model, { model, version, build }, view, known, ports, this.#options);
+    const follow = async (part: OpenView, isMine?: (event: StoredEvent) => boolean): Promise<Follower> =>
+      new Follower(this.model, { model, version, build }, part, await part.checkpoint(), ports, this.#options, isMine);
+    const { shards } = view;
+    if (shards === undefined) return follow(view);
+    const followers = await Promise.all(shards.map((shard, index) => follow(shard, ({ stream }) => shardOf(stream, shards.length) === index)));
+    return new ShardedFollower({ model, version, build }, view, followers);
   }
 
   /** R2. */
-  async #takeOver(next: Follower): Promise<void> {
+  async #takeOver(next: Following): Promise<void> {
     try {
       await this.#until(next, () => next.state === "live");
       await this.#handOver(next);
@@ -345,7 +352,7 @@ class ModelRunner<V> implements Runner<V> {
   }
 
   /** R3: answers from `next` as soon as it has passed the place where the build that answers now stands. */
-  async #handOver(next: Follower): Promise<void> {
+  async #handOver(next: Following): Promise<void> {
     for (;;) {
       const old = this.#answering();
       if (this.#follows(old)) await old.stop();
@@ -359,7 +366,7 @@ class ModelRunner<V> implements Runner<V> {
   }
 
   /** Reads a build's place; false when it was dropped. */
-  async #knowsItsPlace(follower: Follower): Promise<boolean> {
+  async #knowsItsPlace(follower: Following): Promise<boolean> {
     try {
       await follower.lookUp();
       return true;
@@ -401,7 +408,7 @@ class ModelRunner<V> implements Runner<V> {
   }
 
   /** Resolves when the condition holds; looked at after every change. Rejects when the build fails or the runner stops. */
-  #until(follower: Follower | undefined, condition: () => boolean): Promise<void> {
+  #until(follower: Following | undefined, condition: () => boolean): Promise<void> {
     return new Promise((resolve, reject) => {
       const look = (): void => {
         if (this.#stopping !== undefined) reject(new ReadModelStopped(`read model ${this.model.name} was stopped`, { details: { model: this.model.name } }));
@@ -416,7 +423,7 @@ class ModelRunner<V> implements Runner<V> {
     });
   }
 
-  async #swap(next: Follower): Promise<void> {
+  async #swap(next: Following): Promise<void> {
     const builds = await this.#ports.views.builds(this.model.name);
     if (!builds.some((build) => build.active && build.version > next.key.version)) await this.#ports.views.activate(next.key);
     const old = this.#serving;
@@ -442,7 +449,7 @@ class ModelRunner<V> implements Runner<V> {
     const builds = await this.#ports.views.builds(this.model.name);
     if (this.#serving !== serving || this.#building !== building || this.#stopping !== undefined) return;
     const active = builds.find((build) => build.active);
-    const stands = (follower: Follower): boolean => builds.some((build) => isKey(build, follower.key));
+    const stands = (follower: Following): boolean => builds.some((build) => isKey(build, follower.key));
     if (building !== undefined && stands(building)) {
       // What is being made goes on; until it is ready, the active build answers.
       if (stands(serving) || active === undefined || isKey(active, building.key)) return;
@@ -460,7 +467,7 @@ class ModelRunner<V> implements Runner<V> {
   }
 
   /** R4. Errors: StaleRead. */
-  async #reaches(follower: Follower, position: Position): Promise<void> {
+  async #reaches(follower: Following, position: Position): Promise<void> {
     const { clock } = this.#ports.environment;
     let late = false;
     const timer = clock.setTimer(HAND_OVER_MS, () => {
@@ -487,7 +494,7 @@ class ModelRunner<V> implements Runner<V> {
 }
 
 /** Whether what `old` answered is answered by `next`; nothing can be said of another log. */
-function hasPassed(next: Follower, old: Follower): boolean {
+function hasPassed(next: Following, old: Following): boolean {
   const comparable = old.error?.code !== "StoreRewound" && old.checkpoint.store === next.checkpoint.store;
   return !comparable || covers(next.checkpoint.position, old.checkpoint.position);
 }

@@ -7,7 +7,7 @@
  * V4 Rows are copied in and out as JSON: nothing keeps a reference to what it was given.
  */
 import type { LateWrite } from "../errors.ts";
-import type { Position } from "../store/position.ts";
+import { meet, type Position } from "../store/position.ts";
 
 /** One physical build of one version of a read model. A rebuild is the next `build`, made beside the one that answers. */
 export interface BuildKey {
@@ -130,6 +130,8 @@ export interface OpenView {
   /** Of a table; where the definition is SQL there is `sql`. */
   readonly reader: TableReader;
   readonly sql?: SqlAccess;
+  /** Only where it was opened in several: what moves it, while the view itself is only read. */
+  readonly shards?: readonly OpenView[];
   checkpoint(): Promise<SavedCheckpoint>;
   /** V1, V2. */
   commit(changes: TableChanges, next: Checkpoint, onRevision: number): Promise<"committed" | "lost">;
@@ -145,6 +147,8 @@ export interface OpenView {
 export interface OpenOptions {
   /** A build of another version is only read: its table, key and columns stay as they are, whatever the definition says. */
   readonly asItStands?: boolean;
+  /** In how many parts it is moved, each with a checkpoint of its own; ignored by stores that have no `claim`. A build keeps the number it was made with. */
+  readonly shards?: number;
 }
 
 export interface ViewStore {
@@ -159,4 +163,20 @@ export interface ViewStore {
   /** Forgets a build: rows and checkpoint. Idempotent; views of it that are still open find their commits `lost` and their reads rejected with ReadModelStopped. */
   drop(key: BuildKey): Promise<void>;
   close(): Promise<void>;
+}
+
+/** What all shards of a build have seen together. */
+export function combined(checkpoints: readonly SavedCheckpoint[]): SavedCheckpoint {
+  const [first, ...others] = checkpoints;
+  if (first === undefined) throw new RangeError("a read model has one shard at least");
+  let { position, store, events, revision } = first;
+  let recordedAt = first.recordedAt ?? 0;
+  for (const other of others) {
+    position = meet(position, other.position);
+    store ||= other.store;
+    events += other.events;
+    revision += other.revision;
+    recordedAt = Math.max(recordedAt, other.recordedAt ?? 0);
+  }
+  return { position, store, events, revision, ...(recordedAt > 0 && { recordedAt }) };
 }

@@ -1,7 +1,7 @@
 /**
  * A position is a place in the log: a map from lane to offset, inclusive. Kafka's lanes are its partitions, every other store has the one lane `log`.
  * P1 a lane that is absent stands before the lane's first event. P2 positions are a partial order: there is no total comparison, only `covers`.
- * P3 `merge` is the least upper bound: associative, commutative, idempotent, and it covers both of its arguments.
+ * P3 `merge` is the least upper bound: associative, commutative, idempotent, and it covers both of its arguments; `meet` is the greatest lower bound.
  */
 export type Position = Readonly<Record<string, number>>;
 
@@ -28,6 +28,18 @@ export function covers(position: Position, target: Position): boolean {
     if (reached === undefined || reached < (target[lane] as number)) return false;
   }
   return true;
+}
+
+/** The greatest position that both cover. */
+export function meet(a: Position, b: Position): Position {
+  if (covers(a, b)) return b;
+  if (covers(b, a)) return a;
+  const met: Record<string, number> = {};
+  for (const lane in a) {
+    const other = b[lane];
+    if (other !== undefined) met[lane] = Math.min(a[lane] as number, other);
+  }
+  return met;
 }
 
 /** The least position that covers both. */

@@ -25,10 +25,12 @@ const LONGEST_PAUSE_MS = 2000;
 /** `payload`: undefined says that something may have been missed. */
 export type OnNotification = (payload: string | undefined) => void;
 
+export type Ask = <R extends readonly unknown[] = readonly unknown[]>(text: string, values?: readonly unknown[]) => Promise<readonly R[]>;
+
 /** What else lives in the session. */
 export interface Tenant {
-  /** There is a session, a new one each time. */
-  connected(client: pg.Client): void;
+  /** There is a session, a new one each time; `ask` runs a statement in it, one after the other, and gives its rows as lists. */
+  connected(ask: Ask): void;
   /** It has ended, and everything in it. */
   lost(): void;
 }
@@ -41,6 +43,7 @@ export class Listener {
   #started = false;
   #connected = false;
   #client: pg.Client | undefined;
+  #ask: Ask | undefined;
   #poll: Timer | undefined;
   readonly #closing = new AbortController();
 
@@ -56,7 +59,7 @@ export class Listener {
     const others = this.#listeners.get(channel);
     if (others === undefined) {
       this.#listeners.set(channel, new Set([own]));
-      this.#client?.query(`LISTEN ${quoted(channel)}`).then(
+      this.#ask?.(`LISTEN ${quoted(channel)}`).then(
         () => own(undefined),
         () => undefined,
       );
@@ -73,7 +76,7 @@ export class Listener {
   /** Tells the tenant of each session from now on. */
   house(tenant: Tenant): void {
     this.#tenants.add(tenant);
-    if (this.#connected && this.#client !== undefined) tenant.connected(this.#client);
+    if (this.#connected && this.#ask !== undefined) tenant.connected(this.#ask);
     this.#start();
   }
 
@@ -106,13 +109,15 @@ export class Listener {
       this.#client = client;
       try {
         await client.connect();
-        for (const channel of this.#listeners.keys()) await client.query(`LISTEN ${quoted(channel)}`);
+        const ask = oneByOne(client);
+        this.#ask = ask;
+        for (const channel of this.#listeners.keys()) await ask(`LISTEN ${quoted(channel)}`);
         if (signal.aborted) return this.#giveUp();
         this.#connected = true;
         failures = 0;
         this.#tellAll();
-        for (const tenant of this.#tenants) tenant.connected(client);
-        await this.#heartbeats(client, lost);
+        for (const tenant of this.#tenants) tenant.connected(ask);
+        await this.#heartbeats(ask, lost);
       } catch (error) {
         if (signal.aborted) return;
         this.#environment.logger.warn({ error }, "the connection that listens for notifications was lost and is made anew");
@@ -125,11 +130,11 @@ export class Listener {
   }
 
   /** N3. Returns never; throws when the connection is lost or silent. */
-  async #heartbeats(client: pg.Client, lost: Promise<Error>): Promise<never> {
+  async #heartbeats(ask: Ask, lost: Promise<Error>): Promise<never> {
     for (;;) {
       const failure = await this.#within(HEARTBEAT_MS, lost);
       if (failure !== undefined) throw failure;
-      const answer = client.query("SELECT 1").then(
+      const answer = ask("SELECT 1").then(
         () => "alive" as const,
         (error: Error) => error,
       );
@@ -174,7 +179,18 @@ export class Listener {
   #giveUp(): void {
     const client = this.#client;
     this.#client = undefined;
+    this.#ask = undefined;
     // With a question under way `end` destroys the socket at once; otherwise it says goodbye first.
     client?.end().catch(() => undefined);
   }
+}
+
+/** A client takes the next statement when the one before is answered. */
+function oneByOne(client: pg.Client): Ask {
+  let turn: Promise<unknown> = Promise.resolve();
+  return async <R extends readonly unknown[]>(text: string, values: readonly unknown[] = []) => {
+    const answer = turn.then(() => client.query<R & unknown[]>({ text, values: [...values], rowMode: "array" }));
+    turn = answer.catch(() => undefined);
+    return (await answer).rows;
+  };
 }

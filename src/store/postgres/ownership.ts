@@ -12,10 +12,9 @@
  *    beyond, after the page under way. So shards move when processes come and go, and are never cut anew.
  */
 import { hash } from "node:crypto";
-import type pg from "pg";
 import { Aborted } from "../../errors.ts";
 import type { Environment, Timer } from "../../environment.ts";
-import type { Tenant } from "./listener.ts";
+import type { Ask, Tenant } from "./listener.ts";
 
 /** How often an owner shows that it is alive, and whoever stands by looks. */
 export const LOOK_MS = 250;
@@ -82,7 +81,7 @@ export function seatName(estate: string, shard: number): string {
 export class Ownership implements Tenant {
   readonly #environment: Environment;
   readonly #groups = new Map<string, Group>();
-  #client: pg.Client | undefined;
+  #ask: Ask | undefined;
   #timer: Timer | undefined;
   #looking = false;
   /** O3: sessions that were silent at the last look. */
@@ -98,7 +97,7 @@ export class Ownership implements Tenant {
     if (group === undefined) {
       group = { presence: shards > 1 ? lockKey(`present ${name}`) : undefined, shards, seats: new Set() };
       this.#groups.set(name, group);
-      void this.#present(group);
+      this.#present(group);
     }
     const { seats } = group;
     return new Promise((resolve, reject) => {
@@ -123,15 +122,15 @@ export class Ownership implements Tenant {
     });
   }
 
-  connected(client: pg.Client): void {
-    this.#client = client;
-    for (const group of this.#groups.values()) void this.#present(group);
+  connected(ask: Ask): void {
+    this.#ask = ask;
+    for (const group of this.#groups.values()) this.#present(group);
     this.#lookSoon(0);
   }
 
   /** O1. */
   lost(): void {
-    this.#client = undefined;
+    this.#ask = undefined;
     for (const { seats } of this.#groups.values()) {
       for (const seat of seats) {
         if (!seat.held) continue;
@@ -152,13 +151,13 @@ export class Ownership implements Tenant {
   }
 
   /** O4. */
-  async #present({ presence }: Group): Promise<void> {
+  #present({ presence }: Group): void {
     if (presence !== undefined) this.#quietly("SELECT pg_advisory_lock_shared($1::bigint)", [presence]);
   }
 
   /** The listener finds out by itself when its connection fails. */
   #quietly(text: string, values: readonly unknown[]): void {
-    this.#client?.query(text, [...values]).catch(() => undefined);
+    this.#ask?.(text, values).catch(() => undefined);
   }
 
   #lookSoon(delayMs: number): void {
@@ -168,17 +167,17 @@ export class Ownership implements Tenant {
   }
 
   async #look(): Promise<void> {
-    const client = this.#client;
-    if (client === undefined || this.#groups.size === 0) return;
+    const ask = this.#ask;
+    if (ask === undefined || this.#groups.size === 0) return;
     this.#looking = true;
     let again = LOOK_MS * (0.8 + 0.4 * this.#environment.random.next());
     try {
       const groups = [...this.#groups.values()].filter(({ presence, seats }) => presence !== undefined || [...seats].some((seat) => !seat.held));
       // O3: also where there is nothing to look for.
-      if (groups.length === 0) await client.query("SELECT 1");
-      else if (await this.#distribute(client, groups)) again = 20;
+      if (groups.length === 0) await ask("SELECT 1");
+      else if (await this.#distribute(ask, groups)) again = 20;
     } catch (error) {
-      if (this.#client === client) this.#environment.logger.warn({ error }, "the owners of read models could not be looked at");
+      if (this.#ask === ask) this.#environment.logger.warn({ error }, "the owners of read models could not be looked at");
     } finally {
       this.#looking = false;
       this.#lookSoon(again);
@@ -186,43 +185,49 @@ export class Ownership implements Tenant {
   }
 
   /** True when a lock may be free in a moment. */
-  async #distribute(client: pg.Client, groups: readonly Group[]): Promise<boolean> {
+  async #distribute(ask: Ask, groups: readonly Group[]): Promise<boolean> {
     const keys = groups.flatMap(({ presence, seats }) => [...(presence === undefined ? [] : [presence]), ...[...seats].map(({ key }) => key)]);
-    const holders = await this.#holders(client, keys);
+    const holders = await this.#holders(ask, keys);
     for (const group of groups) {
       const mine = [...group.seats].filter(({ held }) => held);
       const present = new Set(holders.filter(({ key, shared }) => shared && key === group.presence).map(({ pid }) => pid)).size;
       const share = Math.ceil(group.shards / Math.max(1, present));
       for (const seat of mine.slice(share)) seat.ended.abort();
       const taken = new Set([...holders.map(({ key }) => key), ...mine.map(({ key }) => key)]);
-      const free = [...group.seats].filter(({ key, held }) => !held && !taken.has(key));
-      await this.#take(client, free.slice(0, Math.max(0, share - mine.length)));
+      const free = this.#shuffled([...group.seats].filter(({ key, held }) => !held && !taken.has(key)));
+      await this.#take(ask, free.slice(0, Math.max(0, share - mine.length)));
     }
-    return this.#terminate(client, holders.filter(({ mine, silent }) => silent && !mine));
+    return this.#terminate(ask, holders.filter(({ mine, silent }) => silent && !mine));
   }
 
-  async #holders(client: pg.Client, keys: readonly string[]): Promise<readonly Holder[]> {
-    const { rows } = await client.query<[string, string, string, boolean, boolean, boolean]>({ text: LOOK, values: [keys], rowMode: "array" });
+  /** So that processes which look at the same moment do not all reach for the same ones. */
+  #shuffled(seats: readonly Seat[]): readonly Seat[] {
+    const from = Math.floor(this.#environment.random.next() * seats.length);
+    return [...seats.slice(from), ...seats.slice(0, from)];
+  }
+
+  async #holders(ask: Ask, keys: readonly string[]): Promise<readonly Holder[]> {
+    const rows = await ask<[string, string, string, boolean, boolean, boolean]>(LOOK, [keys]);
     return rows.map(([key, pid, session, mine, shared, silent]) => ({ key, pid, session, mine, shared, silent }));
   }
 
-  async #take(client: pg.Client, seats: readonly Seat[]): Promise<void> {
+  async #take(ask: Ask, seats: readonly Seat[]): Promise<void> {
     for (const seat of seats) {
-      const { rows } = await client.query<[boolean]>({ text: "SELECT pg_try_advisory_lock($1::bigint)", values: [seat.key], rowMode: "array" });
-      if (rows[0]?.[0] !== true) continue;
-      const wanted = this.#client === client && [...this.#groups.values()].some((group) => group.seats.has(seat));
+      const [row] = await ask<[boolean]>("SELECT pg_try_advisory_lock($1::bigint)", [seat.key]);
+      if (row?.[0] !== true) continue;
+      const wanted = this.#ask === ask && [...this.#groups.values()].some((group) => group.seats.has(seat));
       if (wanted) seat.grant();
-      else if (this.#client === client) this.#quietly("SELECT pg_advisory_unlock($1::bigint)", [seat.key]);
+      else if (this.#ask === ask) this.#quietly("SELECT pg_advisory_unlock($1::bigint)", [seat.key]);
     }
   }
 
   /** O3. */
-  async #terminate(client: pg.Client, silent: readonly Holder[]): Promise<boolean> {
+  async #terminate(ask: Ask, silent: readonly Holder[]): Promise<boolean> {
     const again = silent.filter(({ session }) => this.#silent.has(session));
     this.#silent = new Set(silent.map(({ session }) => session));
     if (again.length === 0) return false;
     this.#environment.logger.warn({ sessions: again.length }, "the owner of a read model has been silent for too long: its session is ended");
-    await client.query(TERMINATE, [again.map(({ pid }) => pid)]);
+    await ask(TERMINATE, [again.map(({ pid }) => pid)]);
     return true;
   }
 }

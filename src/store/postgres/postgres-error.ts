@@ -26,6 +26,8 @@ export const PG = {
   canceled: "57014",
   /** Ours: an append expects a version beyond the stream's end. */
   gap: "TM001",
+  /** Ours: what a statement would write is not its to write. */
+  refused: "TM002",
 } as const;
 
 /** No connection could be had: the statement was not sent. */

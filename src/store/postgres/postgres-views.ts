@@ -11,24 +11,23 @@
  * Q4 Views in SQL of the caller's own have their part in sql-pages.ts.
  * Q5 Text of the caller runs in a transaction that cannot write, through a cursor, so that it is a query and its answer is bounded.
  */
-import { InvalidArgument, isTidemarkError, ReadModelStopped, StoreClosed } from "../../errors.ts";
-import type { BuildKey, Checkpoint, Claim, OpenOptions, OpenView, Row, SavedCheckpoint, SqlDefinition, TableReader, ViewDefinition, ViewStore } from "../../readmodel/view-store.ts";
-import type { Position } from "../position.ts";
+import { InvalidArgument, isTidemarkError, ReadModelStopped } from "../../errors.ts";
+import { combined, type BuildKey, type OpenOptions, type OpenView, type Row, type SqlDefinition, type TableReader, type ViewDefinition, type ViewStore } from "../../readmodel/view-store.ts";
 import { quoted, type Cells, type Database } from "./database.ts";
 import type { Listener } from "./listener.ts";
-import { HELD, lockKey, Ownership } from "./ownership.ts";
+import { Ownership } from "./ownership.ts";
 import { PG, sqlState, toTidemarkError } from "./postgres-error.ts";
 import { RowCache } from "./row-cache.ts";
 import { sqlAccess } from "./sql-pages.ts";
 import { ensureSqlBuild, standingSqlBuild, type SqlBuild } from "./sql-view-schema.ts";
-import { FENCED, moveStatement, OF_BUILD, writeStatement, writingOf, type Writing } from "./view-commit.ts";
+import { commitStatement, OF_BUILD, writingOf } from "./view-commit.ts";
 import { keyText } from "./view-key.ts";
+import { closed, gone, Moves, type MovesPorts } from "./view-moves.ts";
 import { countQuery, findQuery, type Query } from "./view-query.ts";
 import { dropBuild, ensureBuild, standingBuild, viewsChannel, type BuildTable } from "./view-schema.ts";
 
 /** Most rows that one `sql` hands back. */
 const MAX_SQL_ROWS = 100_000;
-const NO_ROWS: ReadonlyMap<string, string | null> = new Map();
 
 /** Takes one hold of the database. */
 export function viewsOn(db: Database, schema: string, listener: Listener): ViewStore {
@@ -42,23 +41,6 @@ interface Watched {
   told: number;
 }
 
-/** How the checkpoint of one build is read and moved. */
-interface Moves {
-  readonly name: string;
-  /** Values of `OF_BUILD` and `FENCED`. */
-  readonly fence: (onRevision: number) => readonly unknown[];
-  /** Held, shared, by the transaction of each page in SQL, so that a new owner finds those of an old one. */
-  readonly pageLock: string;
-  readonly claiming: Pick<OpenView, "claim">;
-  /** Q1, and Q2: the beginning and the end of a commit's statement. */
-  readonly text: string;
-  readonly tell: string;
-  readonly cache: RowCache;
-  readonly values: (next: Checkpoint, onRevision: number) => readonly unknown[];
-  readonly checkpoint: () => Promise<SavedCheckpoint>;
-  readonly commit: (next: Checkpoint, onRevision: number, writing?: Writing, write?: string) => Promise<"committed" | "lost">;
-}
-
 class PostgresViews implements ViewStore {
   readonly dialect = "postgres";
   readonly #db: Database;
@@ -67,6 +49,7 @@ class PostgresViews implements ViewStore {
   readonly #channel: string;
   readonly #listener: Listener;
   readonly #ownership: Ownership | undefined;
+  readonly #ports: MovesPorts;
   readonly #watched = new Map<string, Watched>();
   readonly #caches = new Map<string, RowCache>();
   #unlisten: (() => void) | undefined;
@@ -79,23 +62,37 @@ class PostgresViews implements ViewStore {
     this.#channel = viewsChannel(schema);
     this.#listener = listener;
     this.#ownership = listener.connects ? new Ownership(db.environment) : undefined;
+    this.#ports = {
+      db,
+      checkpoints: this.#checkpoints,
+      channel: this.#channel,
+      ownership: this.#ownership,
+      cacheOf: (name) => {
+        const cache = this.#caches.get(name) ?? new RowCache();
+        this.#caches.set(name, cache);
+        return cache;
+      },
+      run: (work) => this.#run(work),
+      tell: (name, revision) => this.#tell(name, revision),
+      isClosed: () => this.#closed,
+    };
   }
 
   async builds(model: string): Promise<readonly (BuildKey & { readonly active: boolean })[]> {
-    const rows = await this.#run(() => this.#db.query(`SELECT version, build, active FROM ${this.#checkpoints} WHERE model = $1 ORDER BY version, build`, [model]));
+    const rows = await this.#run(() => this.#db.query(`SELECT version, build, active FROM ${this.#checkpoints} WHERE model = $1 AND shard = 0 ORDER BY version, build`, [model]));
     return rows.map(([version, build, active]) => ({ model, version: Number(version), build: Number(build), active: active === "t" }));
   }
 
-  async open({ model, version, build }: BuildKey, definition: ViewDefinition, { asItStands = false }: OpenOptions = {}): Promise<OpenView> {
+  async open({ model, version, build }: BuildKey, definition: ViewDefinition, { asItStands = false, shards = 1 }: OpenOptions = {}): Promise<OpenView> {
     this.#listen();
     const key = { model, version, build };
     const [db, schema] = [this.#db, this.#schema];
     if (definition.kind === "table") {
-      const table = await this.#run(() => (asItStands ? standingBuild(db, schema, key) : ensureBuild(db, schema, key, definition)));
-      if (table !== undefined) return this.#tableView(key, table);
+      const table = await this.#run(() => (asItStands ? standingBuild(db, schema, key) : ensureBuild(db, schema, key, definition, shards)));
+      if (table !== undefined) return this.#inShards(key, table, (moves) => this.#tableView(key, table, moves));
     } else {
-      const own = await this.#run(() => (asItStands ? standingSqlBuild(db, schema, key) : ensureSqlBuild(db, schema, key, definition)));
-      if (own !== undefined) return this.#sqlView(key, definition, own);
+      const own = await this.#run(() => (asItStands ? standingSqlBuild(db, schema, key) : ensureSqlBuild(db, schema, key, definition, shards)));
+      if (own !== undefined) return this.#inShards(key, own, (moves) => this.#sqlView(key, definition, own, moves));
     }
     // Its version before was a view of the other kind, or somebody has just dropped it.
     if (!(await this.builds(model)).some((standing) => standing.version === version && standing.build === build)) throw gone(key);
@@ -105,9 +102,10 @@ class PostgresViews implements ViewStore {
   async activate(key: BuildKey): Promise<void> {
     const activated = await this.#run(() =>
       this.#db.query(
-        `WITH chosen AS (SELECT 1 FROM ${this.#checkpoints} WHERE ${OF_BUILD}), moved AS (
-           UPDATE ${this.#checkpoints} SET active = (version = $2 AND build = $3) WHERE model = $1 AND EXISTS (SELECT FROM chosen) RETURNING 1
-         ) SELECT pg_notify($4, '*') FROM chosen WHERE EXISTS (SELECT FROM moved)`,
+        `WITH chosen AS (SELECT 1 FROM ${this.#checkpoints} WHERE ${OF_BUILD} AND shard = 0), moved AS (
+           UPDATE ${this.#checkpoints} SET active = NOT active
+           WHERE model = $1 AND shard = 0 AND active <> (version = $2 AND build = $3) AND EXISTS (SELECT FROM chosen)
+         ) SELECT pg_notify($4, '*') FROM chosen`,
         [key.model, key.version, key.build, this.#channel],
       ),
     );
@@ -134,39 +132,42 @@ class PostgresViews implements ViewStore {
     await this.#db.release();
   }
 
-  #tableView(key: BuildKey, build: BuildTable): OpenView {
-    const moves = this.#moves(key, build.definition);
-    const write = writeStatement(moves.text, build);
+  /** One view, or one for each shard and one over them that is read. */
+  #inShards(key: BuildKey, { definition, shards }: Pick<BuildTable, "definition" | "shards">, open: (moves: Moves) => OpenView): OpenView {
+    const movesOf = (shard: number): Moves => new Moves(this.#ports, { key, definition, shard, shards });
+    if (shards === 1) return open(movesOf(0));
+    const parts = Array.from({ length: shards }, (_, shard) => open(movesOf(shard)));
+    const { reader, sql } = open(new Moves({ ...this.#ports, cacheOf: () => new RowCache() }, { key, definition, shard: 0, shards }));
+    return {
+      reader,
+      ...(sql && { sql }),
+      shards: parts,
+      checkpoint: async () => combined(await Promise.all(parts.map((part) => part.checkpoint()))),
+      commit: async () => "lost",
+      watch: (listener) => {
+        const ends = parts.map((part) => part.watch(listener));
+        return () => ends.forEach((end) => end());
+      },
+    };
+  }
+
+  #tableView(key: BuildKey, build: BuildTable, moves: Moves): OpenView {
+    const statement = commitStatement(this.#checkpoints, this.#schema, this.#channel, build);
     return {
       reader: this.#reader(key, build, moves.cache),
-      checkpoint: moves.checkpoint,
-      commit: (changes, next, onRevision) => {
-        const writing = changes.size === 0 ? undefined : writingOf(changes, build, key);
-        return moves.commit(next, onRevision, writing, write);
-      },
+      checkpoint: () => moves.checkpoint(),
+      commit: async (changes, next, onRevision) => (changes.size === 0 ? moves.commit(next, onRevision) : moves.commit(next, onRevision, writingOf(changes, build, key), statement)),
       ...moves.claiming,
       watch: (listener) => this.#watch(moves.name, listener),
     };
   }
 
-  #sqlView(key: BuildKey, definition: SqlDefinition, build: SqlBuild): OpenView {
-    const moves = this.#moves(key, build.definition);
-    const sql = sqlAccess(definition, {
-      db: this.#db,
-      key,
-      build,
-      pageLock: moves.pageLock,
-      lock: async (session, onRevision) => (await session.query(`SELECT 1 FROM ${this.#checkpoints} WHERE ${OF_BUILD} AND ${FENCED} FOR NO KEY UPDATE`, moves.fence(onRevision))).length > 0,
-      move: async (session, next, onRevision) => (await session.query(`${moves.text} ${moves.tell}`, moves.values(next, onRevision))).length > 0,
-      moveAlone: (next, onRevision) => moves.commit(next, onRevision),
-      committed: (revision) => this.#tell(moves.name, revision),
-      assertStands: moves.checkpoint,
-    });
+  #sqlView(key: BuildKey, definition: SqlDefinition, build: SqlBuild, moves: Moves): OpenView {
     const refused = (): Promise<never> => Promise.reject(new InvalidArgument(`the tables of read model ${key.model} are its own: they are read and written in SQL`, { details: { ...key } }));
     return {
       reader: { get: refused, find: refused, count: refused },
-      sql,
-      checkpoint: moves.checkpoint,
+      sql: sqlAccess(definition, { db: this.#db, key, build, moves }),
+      checkpoint: () => moves.checkpoint(),
       commit: (changes, next, onRevision) => (changes.size === 0 ? moves.commit(next, onRevision) : refused()),
       ...moves.claiming,
       watch: (listener) => this.#watch(moves.name, listener),
@@ -175,100 +176,17 @@ class PostgresViews implements ViewStore {
 
   /** A build whose rows cannot be read as this version reads them: queries wait until this version has taken over. */
   #foreignView(key: BuildKey): OpenView {
-    const moves = this.#moves(key, "");
+    const moves = new Moves(this.#ports, { key, definition: "", shard: 0, shards: 1 });
     const refused = (): Promise<never> =>
-      Promise.reject(new ReadModelStopped(`read model ${key.model} is answered by version ${key.version}, whose view is of another kind: it can be read when the new version has caught up`, { retryable: true, details: { ...key } }));
+      Promise.reject(
+        new ReadModelStopped(`read model ${key.model} is answered by version ${key.version}, whose view is of another kind: it can be read when the new version has caught up`, { retryable: true, details: { ...key } }),
+      );
     return {
       reader: { get: refused, find: refused, count: refused },
-      sql: { page: () => { throw gone(key); }, read: refused },
-      checkpoint: moves.checkpoint,
+      checkpoint: () => moves.checkpoint(),
       commit: async () => "lost",
       watch: (listener) => this.#watch(moves.name, listener),
     };
-  }
-
-  /** What all kinds of builds have: their place in the log, and how it moves (Q1, Q2). */
-  #moves(key: BuildKey, definition: string): Moves {
-    const db = this.#db;
-    const id = [key.model, key.version, key.build] as const;
-    const name = nameOf(key);
-    const text = moveStatement(this.#checkpoints);
-    const tell = `SELECT pg_notify('${this.#channel}', revision || $12) FROM moved`;
-    const cache = this.#caches.get(name) ?? new RowCache();
-    this.#caches.set(name, cache);
-    const pageLock = lockKey(`page ${this.#schema} ${name}`);
-    let epoch: number | null = null;
-    const fence = (onRevision: number): readonly unknown[] => [...id, onRevision, definition, epoch];
-    const values = (next: Checkpoint, onRevision: number): readonly unknown[] => {
-      const last = next.last === undefined ? null : JSON.stringify(next.last);
-      return [...fence(onRevision), next.store, JSON.stringify(next.position), last, next.events, next.recordedAt ?? null, ` ${name}`];
-    };
-    const claim = async (signal: AbortSignal): Promise<Claim> => {
-      const hold = await (this.#ownership as Ownership).claim({ name: `${this.#schema} ${name}`, shards: 1 }, 0, signal);
-      try {
-        epoch = await this.#nextEpoch(key, pageLock);
-      } catch (error) {
-        hold.release();
-        throw error;
-      }
-      const release = (): void => {
-        // Nothing is written any more without a new claim.
-        epoch = -1;
-        hold.release();
-      };
-      return { ended: hold.ended, release };
-    };
-    return {
-      name,
-      text,
-      fence,
-      pageLock,
-      claiming: this.#ownership === undefined ? {} : { claim },
-      tell,
-      cache,
-      values,
-      checkpoint: async () => {
-        const [row] = await this.#run(() => db.query(`SELECT revision, store, position, last, events, recorded_at FROM ${this.#checkpoints} WHERE ${OF_BUILD}`, id));
-        if (row === undefined) {
-          cache.forget();
-          throw gone(key);
-        }
-        const checkpoint = toCheckpoint(row);
-        cache.seen(checkpoint.revision);
-        return checkpoint;
-      },
-      commit: async (next, onRevision, writing, write) => {
-        if (this.#closed) throw closed(db);
-        if (!cache.committing(onRevision)) return "lost";
-        try {
-          const moved = await this.#run(() => db.query(`${writing === undefined ? text : write} ${tell}`, [...values(next, onRevision), ...(writing?.values ?? [])]));
-          if (moved.length === 0) {
-            cache.forget();
-            return "lost";
-          }
-        } catch (error) {
-          // Whether it stands, only the next checkpoint tells.
-          cache.forget();
-          if (sqlState((error as Error).cause) === PG.undefinedTable) return "lost";
-          throw error;
-        }
-        cache.committed(writing?.rows ?? NO_ROWS, onRevision + 1);
-        this.#tell(name, onRevision + 1);
-        return "committed";
-      },
-    };
-  }
-
-  /** Ends what an owner before has left open, and fences it off. Errors: ReadModelStopped, StoreUnavailable. */
-  #nextEpoch(key: BuildKey, pageLock: string): Promise<number> {
-    return this.#run(async () => {
-      await this.#db.query(`SELECT pg_terminate_backend(pid) FROM ${HELD}`, [pageLock]).catch((error: unknown) => {
-        if (sqlState(error) !== PG.privilege) throw error;
-      });
-      const [row] = await this.#db.query(`UPDATE ${this.#checkpoints} SET epoch = epoch + 1 WHERE ${OF_BUILD} RETURNING epoch`, [key.model, key.version, key.build]);
-      if (row === undefined) throw gone(key);
-      return Number(row[0]);
-    });
   }
 
   #reader(key: BuildKey, build: BuildTable, cache: RowCache): TableReader {
@@ -370,29 +288,6 @@ class PostgresViews implements ViewStore {
   }
 }
 
-function nameOf({ model, version, build }: BuildKey): string {
-  return `${model} ${version} ${build}`;
-}
-
-function closed(db: Database): StoreClosed {
-  return new StoreClosed("the view store is closed", { details: { database: db.name } });
-}
-
-function gone(key: BuildKey, cause?: unknown): ReadModelStopped {
-  return new ReadModelStopped(`read model ${key.model} has no build ${key.build} of version ${key.version}`, { cause, details: { ...key } });
-}
-
 function toRow([row]: Cells): Row {
   return JSON.parse(String(row)) as Row;
-}
-
-function toCheckpoint([revision, store, position, last, events, recordedAt]: Cells): SavedCheckpoint {
-  return {
-    position: JSON.parse(String(position)) as Position,
-    store: String(store),
-    events: Number(events),
-    revision: Number(revision),
-    ...(typeof last === "string" && { last: JSON.parse(last) as NonNullable<SavedCheckpoint["last"]> }),
-    ...(typeof recordedAt === "string" && { recordedAt: Number(recordedAt) }),
-  };
 }

@@ -10,27 +10,18 @@
  */
 import { InvalidArgument, isTidemarkError, LateWrite } from "../../errors.ts";
 import type { BuildKey, Checkpoint, OpenPage, SqlAccess, SqlDefinition } from "../../readmodel/view-store.ts";
-import { ANSWER_BOUND_MS, type Database, type Session } from "./database.ts";
+import { ANSWER_BOUND_MS, type Database } from "./database.ts";
 import { breaksConnection, PG, sqlState, toTidemarkError } from "./postgres-error.ts";
 import { SqlTransaction } from "./sql-transaction.ts";
 import { connectionOn, type SqlConnection } from "./sql-view.ts";
 import { beginIn, type SqlBuild } from "./sql-view-schema.ts";
+import type { Moves } from "./view-moves.ts";
 
 export interface SqlPagesPorts {
   readonly db: Database;
   readonly key: BuildKey;
   readonly build: SqlBuild;
-  /** Held by the transaction of each page (ownership.ts). */
-  readonly pageLock: string;
-  /** G1: locks the checkpoint's row if it stands on the revision; false: it does not. */
-  readonly lock: (session: Session, onRevision: number) => Promise<boolean>;
-  /** G2: moves the checkpoint; false: it does not stand on the revision. */
-  readonly move: (session: Session, next: Checkpoint, onRevision: number) => Promise<boolean>;
-  /** A commit of a page that has sent no statement. */
-  readonly moveAlone: (next: Checkpoint, onRevision: number) => Promise<"committed" | "lost">;
-  readonly committed: (revision: number) => void;
-  /** Errors: ReadModelStopped when the build was dropped. */
-  readonly assertStands: () => Promise<unknown>;
+  readonly moves: Moves;
 }
 
 /** Another process has moved on. */
@@ -45,9 +36,9 @@ export function sqlAccess(definition: SqlDefinition, ports: SqlPagesPorts): SqlA
     page(onRevision, { timeoutMs, onLateWrite }) {
       const transaction = new SqlTransaction(ports.db, {
         async begin(session) {
-          await session.query(`${beginIn(ports.build, "BEGIN", timeoutMs + IDLE_MARGIN_MS)}; SELECT pg_advisory_xact_lock_shared(${ports.pageLock})`);
+          await session.query(`${beginIn(ports.build, "BEGIN", timeoutMs + IDLE_MARGIN_MS)}; SELECT pg_advisory_xact_lock_shared(${ports.moves.pageLock})`);
           // G1.
-          if (!(await ports.lock(session, onRevision))) throw new Lost(`the checkpoint of read model ${ports.key.model} was moved by another process`);
+          if (!(await ports.moves.lock(session, onRevision))) throw new Lost(`the checkpoint of read model ${ports.key.model} was moved by another process`);
         },
         onLate() {
           const error = new LateWrite(`read model ${ports.key.model} sent SQL after its page had ended: let what project() returns complete only after its statements`, { details: { ...ports.key } });
@@ -106,18 +97,18 @@ class SqlPage implements OpenPage {
   }
 
   async commit(next: Checkpoint): Promise<"committed" | "lost"> {
-    const { move, moveAlone, committed } = this.#ports;
-    if (!this.#transaction.begun) return moveAlone(next, this.#onRevision);
+    const { moves } = this.#ports;
+    if (!this.#transaction.begun) return moves.commit(next, this.#onRevision);
     try {
       await this.#transaction.commit(async (session) => {
-        if (!(await move(session, next, this.#onRevision))) throw new Lost("the checkpoint was moved by another process");
+        if (!(await moves.move(session, next, this.#onRevision))) throw new Lost("the checkpoint was moved by another process");
       });
     } catch (error) {
       const verdict = this.#verdict(error);
       if (verdict === "lost") return verdict;
       throw verdict.error;
     }
-    committed(this.#onRevision + 1);
+    moves.moved(this.#onRevision + 1);
     return "committed";
   }
 
@@ -138,13 +129,13 @@ function isOthers(error: unknown): boolean {
   return breaksConnection(error) || /^(40|53|55|58|XX)/.test(sqlState(error) ?? "");
 }
 
-async function readFailure(error: unknown, { db, key, assertStands }: SqlPagesPorts): Promise<unknown> {
+async function readFailure(error: unknown, { db, key, moves }: SqlPagesPorts): Promise<unknown> {
   if (isTidemarkError(error)) return error;
   if (isOthers(error)) return toTidemarkError(error, db.name);
   const state = sqlState(error);
   if (state === PG.undefinedTable || state === PG.undefinedSchema) {
     try {
-      await assertStands();
+      await moves.checkpoint();
     } catch (gone) {
       if (isTidemarkError(gone)) return gone;
     }

@@ -25,6 +25,7 @@ export class SqlTransaction {
   #over: Promise<void> = Promise.resolve();
   #giveBack: () => void = () => undefined;
   #closed = false;
+  #turn: Promise<unknown> = Promise.resolve();
   #committed = false;
   #ending: Promise<void> | undefined;
   #failure: { readonly error: unknown } | undefined;
@@ -111,13 +112,20 @@ export class SqlTransaction {
       throw error;
     }
     try {
-      const answer = await (await this.#session()).answer(query);
+      const answer = await this.#next(query);
       if (control === "rolled back to a savepoint" && !isTidemarkError(this.#failure?.error)) this.#failure = undefined;
       return answer;
     } catch (error) {
       this.#failure ??= { error };
       throw error;
     }
+  }
+
+  /** Statements that the caller starts beside each other are sent one after the other. */
+  #next(query: QueryConfig): Promise<QueryResult> {
+    const answer = this.#turn.then(async () => (await this.#session()).answer(query));
+    this.#turn = answer.catch(() => undefined);
+    return answer;
   }
 
   /** S1. */

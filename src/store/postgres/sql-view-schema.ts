@@ -7,22 +7,23 @@ import type { BuildKey, SqlDefinition } from "../../readmodel/view-store.ts";
 import { quoted, type Database, type Session } from "./database.ts";
 import { DDL_BOUND_MS } from "./migrate.ts";
 import { breaksConnection } from "./postgres-error.ts";
-import { assertName, isSqlBuild, lockModel, shortened, standingOf, whole } from "./view-schema.ts";
+import { assertName, insertCheckpoints, isSqlBuild, lockModel, shortened, standingOf, whole } from "./view-schema.ts";
 
 export interface SqlBuild {
   /** Quoted; the caller's tables are in it. */
   readonly schema: string;
   /** As it stands with the checkpoint: a build is made by one text alone. */
   readonly definition: string;
+  readonly shards: number;
 }
 
 /** Makes the build's schema and what `create` says, where it is missing. Errors: InvalidArgument, those of PostgreSQL. */
-export async function ensureSqlBuild(db: Database, viewsSchema: string, key: BuildKey, { create }: SqlDefinition): Promise<SqlBuild> {
+export async function ensureSqlBuild(db: Database, viewsSchema: string, key: BuildKey, { create }: SqlDefinition, shards: number): Promise<SqlBuild> {
   assertName("read model", key.model);
   whole("version", key.version);
   whole("build", key.build);
   const name = shortened(`${viewsSchema}_${key.model}_v${key.version}b${key.build}`);
-  const build: SqlBuild = { schema: quoted(name), definition: JSON.stringify({ kind: "sql", create: hash("sha256", create, "base64url") }) };
+  const build: SqlBuild = { schema: quoted(name), definition: JSON.stringify({ kind: "sql", create: hash("sha256", create, "base64url"), ...(shards > 1 && { shards }) }), shards };
   const standing = await standingOf(db, viewsSchema, key);
   if (standing === undefined) await db.transaction((session) => makeBuild(session, viewsSchema, key, create, name, build), { boundMs: DDL_BOUND_MS });
   else assertSame(standing.definition, build, key);
@@ -32,7 +33,9 @@ export async function ensureSqlBuild(db: Database, viewsSchema: string, key: Bui
 /** A build of another version, for reading; undefined: it does not stand, or its tables are not the caller's own. */
 export async function standingSqlBuild(db: Database, viewsSchema: string, key: BuildKey): Promise<SqlBuild | undefined> {
   const standing = await standingOf(db, viewsSchema, key);
-  return standing === undefined || !isSqlBuild(standing.definition) ? undefined : { schema: quoted(standing.table), definition: standing.definition };
+  if (standing === undefined || !isSqlBuild(standing.definition)) return undefined;
+  const { shards = 1 } = JSON.parse(standing.definition) as { readonly shards?: number };
+  return { schema: quoted(standing.table), definition: standing.definition, shards };
 }
 
 /** What opens a transaction in which the build's names are known. */
@@ -56,10 +59,10 @@ async function makeBuild(session: Session, viewsSchema: string, key: BuildKey, c
     throw new InvalidArgument(`the tables of read model ${key.model} could not be made: ${(cause as Error).message}`, { cause, details: { ...key } });
   }
   if ((await transaction()) !== before) throw new InvalidArgument(`create of read model ${key.model} ends the transaction that it runs in: leave BEGIN and COMMIT out`, { details: { ...key } });
-  await session.query(`INSERT INTO ${quoted(viewsSchema)}.checkpoints (model, version, build, table_name, definition) VALUES ($1, $2, $3, $4, $5)`, [key.model, key.version, key.build, name, build.definition]);
+  await insertCheckpoints(session, viewsSchema, key, name, build.definition, build.shards);
 }
 
 function assertSame(standing: string, build: SqlBuild, key: BuildKey): void {
   if (standing === build.definition) return;
-  throw new InvalidArgument(`read model ${key.model} version ${key.version} was made with other tables: give the read model a new version`, { details: { ...key } });
+  throw new InvalidArgument(`read model ${key.model} version ${key.version} was made with other tables or another number of shards: give the read model a new version`, { details: { ...key } });
 }

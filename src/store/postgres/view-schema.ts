@@ -21,6 +21,8 @@ const NAME = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/;
 const LONGEST_NAME = 63;
 const KEY_COLUMN = quoted("#");
 const ROW_COLUMN = quoted("row");
+/** Only in tables of read models in shards: the shard that wrote the row first. */
+export const SHARD_COLUMN = quoted("#shard");
 const TAKEN = new Set(["row", "ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"]);
 
 /** The channel on which commits are told. */
@@ -81,6 +83,21 @@ BEGIN
 END $$;`;
 }
 
+/** A definition as it stands with the checkpoint. */
+type Standing = TableDefinition & { readonly shards?: number };
+
+/** The rows of a new build, one for each shard. */
+export async function insertCheckpoints(session: Session, schema: string, key: BuildKey, table: string, definition: string, shards: number): Promise<void> {
+  await session.query(`INSERT INTO ${quoted(schema)}.checkpoints (model, version, build, table_name, definition, shard) SELECT $1, $2, $3, $4, $5, generate_series(0, $6::int - 1)`, [
+    key.model,
+    key.version,
+    key.build,
+    table,
+    definition,
+    shards,
+  ]);
+}
+
 /** What the statements of one build are made of; every name is checked and quoted. */
 export interface BuildTable {
   /** Qualified and quoted. */
@@ -94,14 +111,15 @@ export interface BuildTable {
   readonly fields: readonly string[];
   /** T2. */
   readonly definition: string;
+  readonly shards: number;
   /** SQL of a field where it is text, and where it is a number. */
   text(field: string): string;
   number(field: string): string;
 }
 
 /** Makes the build's table where it is missing, and its columns and indexes as the definition has them. Errors: InvalidArgument, those of PostgreSQL. */
-export async function ensureBuild(db: Database, schema: string, key: BuildKey, definition: TableDefinition): Promise<BuildTable> {
-  const build = buildTable(schema, key, definition);
+export async function ensureBuild(db: Database, schema: string, key: BuildKey, definition: TableDefinition, shards: number): Promise<BuildTable> {
+  const build = buildTable(schema, key, definition, shards);
   const standing = await standingOf(db, schema, key);
   if (standing?.definition !== build.definition) await db.transaction((session) => makeBuild(session, schema, key, definition, build), { boundMs: DDL_BOUND_MS });
   return build;
@@ -111,8 +129,8 @@ export async function ensureBuild(db: Database, schema: string, key: BuildKey, d
 export async function standingBuild(db: Database, schema: string, key: BuildKey): Promise<BuildTable | undefined> {
   const standing = await standingOf(db, schema, key);
   if (standing === undefined || isSqlBuild(standing.definition)) return undefined;
-  const { name, key: keyField, indexes, columns } = JSON.parse(standing.definition) as TableDefinition;
-  return buildTable(schema, key, { kind: "table", name, key: keyField, indexes, columns });
+  const { name, key: keyField, indexes, columns, shards = 1 } = JSON.parse(standing.definition) as Standing;
+  return buildTable(schema, key, { kind: "table", name, key: keyField, indexes, columns }, shards);
 }
 
 /** Removes the build's table and checkpoint, where they are. T3. */
@@ -144,12 +162,12 @@ async function makeBuild(session: Session, schema: string, key: BuildKey, defini
   const id = [key.model, key.version, key.build];
   const standing = await standingOf(session, schema, key);
   if (standing === undefined) {
-    await session.query(`CREATE TABLE ${build.table} (${build.key} text COLLATE "C" PRIMARY KEY, ${build.row} json NOT NULL)`);
-    await session.query(`INSERT INTO ${checkpoints} (model, version, build, table_name, definition) VALUES ($1, $2, $3, $4, $5)`, [...id, tableName(key, definition), build.definition]);
+    await session.query(`CREATE TABLE ${build.table} (${build.key} text COLLATE "C" PRIMARY KEY, ${build.row} json NOT NULL${build.shards > 1 ? `, ${SHARD_COLUMN} int NOT NULL` : ""})`);
+    await insertCheckpoints(session, schema, key, tableName(key, definition), build.definition, build.shards);
   } else {
-    const { name, key: keyField } = JSON.parse(standing.definition) as TableDefinition;
-    if (name !== definition.name || keyField !== definition.key) {
-      throw new InvalidArgument(`read model ${key.model} version ${key.version} has a table or key of another name already: give the read model a new version`, { details: { ...key } });
+    const { name, key: keyField, shards = 1 } = JSON.parse(standing.definition) as Standing;
+    if (name !== definition.name || keyField !== definition.key || shards !== build.shards) {
+      throw new InvalidArgument(`read model ${key.model} version ${key.version} has another table, key or number of shards already: give the read model a new version`, { details: { ...key } });
     }
     await session.query(`LOCK TABLE ${build.table} IN ACCESS EXCLUSIVE MODE`);
     await session.query(`UPDATE ${checkpoints} SET definition = $4 WHERE model = $1 AND version = $2 AND build = $3`, [...id, build.definition]);
@@ -174,7 +192,7 @@ async function makeBuild(session: Session, schema: string, key: BuildKey, defini
 }
 
 export async function standingOf(session: Queryable, schema: string, key: BuildKey): Promise<{ readonly table: string; readonly definition: string } | undefined> {
-  const rows = await session.query(`SELECT table_name, definition FROM ${quoted(schema)}.checkpoints WHERE model = $1 AND version = $2 AND build = $3`, [key.model, key.version, key.build]);
+  const rows = await session.query(`SELECT table_name, definition FROM ${quoted(schema)}.checkpoints WHERE model = $1 AND version = $2 AND build = $3 AND shard = 0`, [key.model, key.version, key.build]);
   const row = rows[0];
   return row === undefined ? undefined : { table: String(row[0]), definition: String(row[1]) };
 }
@@ -184,7 +202,7 @@ export async function lockModel(session: Session, schema: string, model: string)
   await session.query("SELECT pg_advisory_xact_lock($1, hashtext($2))", [LOCK_SPACE, `${schema}.${model}`]);
 }
 
-function buildTable(schema: string, key: BuildKey, definition: TableDefinition): BuildTable {
+function buildTable(schema: string, key: BuildKey, definition: TableDefinition, shards: number): BuildTable {
   assertName("read model", key.model);
   assertName("table", definition.name);
   whole("version", key.version);
@@ -198,7 +216,8 @@ function buildTable(schema: string, key: BuildKey, definition: TableDefinition):
     key: KEY_COLUMN,
     row: ROW_COLUMN,
     fields,
-    definition: JSON.stringify({ name: definition.name, key: definition.key, indexes: definition.indexes.toSorted(), columns: fields.toSorted() }),
+    definition: JSON.stringify({ name: definition.name, key: definition.key, indexes: definition.indexes.toSorted(), columns: fields.toSorted(), ...(shards > 1 && { shards }) }),
+    shards,
     text: (field) => (own.has(field) ? quoted(field) : extracted(schema, "text", field)),
     number: (field) => (own.has(field) ? quoted(`${field}#`) : extracted(schema, "number", field)),
   };
