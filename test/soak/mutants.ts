@@ -40,8 +40,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: "serial decisions",
     file: round,
-    find: "decideOne(behaviour, request, request.command, { state: this.#state,",
-    replace: "decideOne(behaviour, request, request.command, { state: this.#confirmed.state,",
+    find: "decideOne(behaviour, request.command, request, this.#state,",
+    replace: "decideOne(behaviour, request.command, request, this.#confirmed.state,",
   },
   {
     name: "answer after durability",
