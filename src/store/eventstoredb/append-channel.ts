@@ -6,14 +6,15 @@
  *    dropped (defect 3).
  * B3 When the call ends, with an error or without one (defect 4), everything that waits on it may stand or not; the next append opens a new call.
  * B4 Nothing is written to a call before its channel is connected: what finds none was not sent, for certain. What gRPC cannot connect is told at once (defect 8).
- * B5 Whether the server can take batches is asked of the server, by trying: there is no answer to remember that may have gone wrong (defect 8).
+ * B5 Whether the server can take batches, and lets this user call it, is asked by trying: there is no answer to remember that may have gone wrong (defect 8). A call that
+ *    was refused as a whole before it answered anything has carried nothing out.
  */
 import type { ClientDuplexStream } from "@grpc/grpc-js";
 import shared from "@eventstore/db-client/generated/shared_pb.js";
 import streams from "@eventstore/db-client/generated/streams_pb.js";
 import type { BatchAppendReq, BatchAppendResp } from "@eventstore/db-client/generated/streams_pb.js";
 import type { Connection, StreamsClient } from "./connection.ts";
-import { NoAnswer } from "./eventstoredb-error.ts";
+import { NoAnswer, refusesCalls } from "./eventstoredb-error.ts";
 import { refusalOf, streamIdentifier, uuidText, whole, type Refused } from "./protocol.ts";
 import type { EncodedEvent } from "./wire.ts";
 
@@ -112,11 +113,14 @@ export class AppendChannel {
     const open: OpenCall = { call, waiting: new Map() };
     const { logger } = this.#connection.environment;
     const mine = this.#open;
+    let answered = false;
     const lose = (cause: unknown): void => {
       if (this.#open === mine) this.#open = undefined;
-      for (const answer of open.waiting.values()) answer({ kind: "lost", cause });
+      const kind = !answered && refusesCalls(cause) ? "not-sent" : "lost"; // B5
+      for (const answer of open.waiting.values()) answer({ kind, cause });
     };
     call.on("data", (response: BatchAppendResp) => {
+      answered = true;
       const answer = open.waiting.get(uuidText(response.getCorrelationId()));
       if (answer === undefined) {
         logger.warn({ server: this.#connection.name }, "EventStoreDB answered an append that nobody waits for any more");

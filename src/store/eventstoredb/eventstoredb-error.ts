@@ -39,6 +39,12 @@ export function isPassing(error: unknown): boolean {
   return status === GRPC.unavailable || status === GRPC.cancelled || status === GRPC.aborted || status === GRPC.deadlineExceeded;
 }
 
+/** Whether the server does not know the call, or not the caller. */
+export function refusesCalls(error: unknown): boolean {
+  const status = statusOf(error);
+  return status === GRPC.unimplemented || status === GRPC.unauthenticated || status === GRPC.permissionDenied;
+}
+
 /** Whether the position that was read from is not one of this log. */
 export function isInvalidPosition(error: unknown): boolean {
   return statusOf(error) === GRPC.invalidArgument && messageOf(error).includes("invalid position");
@@ -54,6 +60,7 @@ export function toTidemarkError(error: unknown, where: string, stream?: string):
   if (exception === "access-denied" || status === GRPC.permissionDenied || status === GRPC.unauthenticated) {
     return new StoreUnavailable(`${where} refuses: ${messageOf(error)}. The rights that Tidemark needs stand in docs/eventstoredb.md.`, { cause: error, details });
   }
+  if (status === GRPC.unimplemented) return new StoreUnavailable(`${where} does not know BatchAppend: EventStoreDB 21.10 or newer is needed`, { cause: error, details });
   return new StoreUnavailable(`${where}: ${messageOf(error)}`, { cause: error, retryable: true, details });
 }
 

@@ -11,6 +11,7 @@
  * W5 What found no connection was not sent: for certain not written.
  */
 import { delay } from "../../environment.ts";
+import { isTidemarkError } from "../../errors.ts";
 import type { AppendOutcome, ExpectedVersion, StoredEvent } from "../event-store.ts";
 import { at } from "../position.ts";
 import { refused } from "../validate-append.ts";
@@ -166,8 +167,10 @@ export class LogWriter {
   }
 
   #notSent(answer: AppendAnswer): AppendOutcome {
-    const cause = toTidemarkError(answer.kind === "not-sent" ? answer.cause : undefined, this.#connection.name);
-    return refused("unavailable", `there is no connection to ${this.#connection.name} (${messageOf(cause)}); nothing was written`, { retryable: true, cause });
+    const { name } = this.#connection;
+    const cause = toTidemarkError(answer.kind === "not-sent" ? answer.cause : undefined, name);
+    if (isTidemarkError(cause, "StoreClosed")) return refused("closed", "the store was closed; nothing was written", { cause });
+    return refused("unavailable", `${messageOf(cause)}; nothing was written`, { retryable: isTidemarkError(cause) && cause.retryable, cause });
   }
 
   #unknown({ stream, ids, expected }: PreparedAppend, cause: unknown): AppendOutcome {

@@ -3,17 +3,17 @@ import type { EventStore } from "../../../src/store/event-store.ts";
 import { eventStoreDBSnapshots, eventStoreDBStore } from "../../../src/store/eventstoredb/index.ts";
 import { eventStoreContract } from "../../../src/testing/store-contract.ts";
 import { snapshotStoreContract } from "../../../src/testing/store-contract-snapshots.ts";
-import { testServer, urlOf } from "./support.ts";
+import { eventStoreDbServer } from "../../../src/testing/eventstoredb-server/index.ts";
 
 describe("EventStoreDB", () => {
   eventStoreContract(
     {
       name: "EventStoreDB",
       open: async () => {
-        let server = await testServer();
+        let server = await eventStoreDbServer();
         const opened: EventStore[] = [];
         const open = async (): Promise<EventStore> => {
-          const store = await eventStoreDBStore({ connection: urlOf(server) });
+          const store = await eventStoreDBStore({ connection: server.connectionString });
           opened.push(store);
           return store;
         };
@@ -30,7 +30,7 @@ describe("EventStoreDB", () => {
           reset: async () => {
             await closeAll();
             await server.close();
-            server = await testServer({ port: server.port });
+            server = await eventStoreDbServer({ port: server.port });
             return open();
           },
           dispose: async () => {
@@ -47,13 +47,13 @@ describe("EventStoreDB", () => {
     {
       name: "EventStoreDB",
       open: async () => {
-        const server = await testServer();
-        const opened = [eventStoreDBSnapshots({ connection: urlOf(server) })];
+        const server = await eventStoreDbServer();
+        const opened = [eventStoreDBSnapshots({ connection: server.connectionString })];
         return {
           snapshots: opened[0]!,
           reopen: async () => {
             await opened[0]!.close();
-            opened.push(eventStoreDBSnapshots({ connection: urlOf(server) }));
+            opened.push(eventStoreDBSnapshots({ connection: server.connectionString }));
             return opened[1]!;
           },
           dispose: async () => {
