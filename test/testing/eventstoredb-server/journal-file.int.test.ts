@@ -48,12 +48,13 @@ describe("a log on a file", () => {
     expect([after.log.end, after.log.lastRevision("s-2"), after.log.isSoftDeleted("s-1")]).toEqual([before.log.end, Number.POSITIVE_INFINITY, true]);
   });
 
-  it("loses the append that a kill cut off, at whatever byte, and nothing else", () => {
+  it("loses the append that a kill cut off, wherever it cut it, and nothing else", () => {
     write("ab", "c");
     const whole = statSync(file).size;
     write("def");
     const cut = join(folder, "cut");
-    for (let bytes = whole; bytes < statSync(file).size; bytes++) {
+    const end = statSync(file).size;
+    for (let bytes = whole; bytes < end; bytes += bytes < whole + 16 || bytes > end - 16 ? 1 : 13) {
       copyFileSync(file, cut);
       truncateSync(cut, bytes);
       expect(found(cut)).toEqual(["ab", "c"]);

@@ -160,6 +160,12 @@ describe("a filtered subscription to $all", () => {
     expect(await follow(engine, { filter: inFirst, window: 10, interval: 3 }).take(6)).toBe("|<20><50><80><90>!");
   });
 
+  it("tells a checkpoint once, when the interval ends where the log does", async () => {
+    const { engine } = engineInManualTime();
+    fill(engine, "s-2", 10);
+    expect(await follow(engine, { filter: inFirst, window: 10, interval: 1 }).take(3)).toBe("|<0>!");
+  });
+
   it("has live checkpoints at every interval of events, whether they fit or not", async () => {
     const { engine } = engineInManualTime();
     const follower = follow(engine, { filter: inFirst, window: 4, interval: 2 });
