@@ -94,6 +94,8 @@ export class Reference {
     const never = new AbortController().signal;
     let revision = 0;
     for (const event of this.log) {
+      // Where nothing stands, the rows are those of the place before.
+      while (shown.length < offsetOf(event.position)) shown.push(shown.at(-1) as string);
       if (categories.has(categoryOf(event.stream))) {
         const changes = await runTablePage(model, definition, await decode([event]), view.reader, { clock: stillClock, signal: never, maxRows: 100_000, onLateWrite: () => undefined });
         await view.commit(changes, { position: event.position, store: "reference", events: revision + 1 }, revision++);

@@ -1,61 +1,93 @@
-/** A process that calls an app on PostgreSQL for ever, several calls at once, and prints a record of each: `caller.ts URL SEED NAME`; any line on its input ends it in order. */
+/**
+ * A process that calls an app on PostgreSQL for ever, several calls at once: `caller.ts URL SEED NAME`. It prints a line before each call and one for its answer,
+ * for the checker of the simulator. A line `calm` on its input says that nothing goes wrong any more; `end` ends it in order.
+ */
 import { writeSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { isTidemarkError, tidemark } from "../../../src/index.ts";
+import { isTidemarkError, openStore, tidemark } from "../../../src/index.ts";
 import { Account, balances } from "../../soak/processes/account.ts";
-import type { CallRecord } from "../../soak/processes/record.ts";
+import type { Answered, Asked } from "./recorded.ts";
 import { randomFrom } from "./shared.ts";
 
 const [store = "", seed = "1", name = "p"] = process.argv.slice(2);
 const random = randomFrom(Number(seed));
-const clock = (): number => Number(process.hrtime.bigint());
+/** Milliseconds on a clock that all processes of the machine share. */
+const clock = (): number => Number(process.hrtime.bigint()) / 1e6;
+const say = (line: Asked | Answered): void => void writeSync(1, `${JSON.stringify(line)}\n`);
+let calm = false;
 let ending = false;
-createInterface({ input: process.stdin }).on("line", () => (ending = true));
+createInterface({ input: process.stdin }).on("line", (line) => {
+  if (line === "calm") calm = true;
+  else ending = true;
+});
 
 const app = await tidemark({ store, aggregates: [Account], readModels: [balances], actors: { maxActors: 16, attempts: 50 } });
+/** Tells how long the log is: no answer shows more. */
+const log = await openStore(store);
 
-type Call = { readonly id: string; readonly call: "deposit" | "withdraw" | "state" | "read"; readonly amount: number; readonly commandId: string; readonly repeated: boolean };
-/** Commands whose outcome is not known, or that are sent once more for good measure. */
-const again: Call[] = [];
+type Wish = Pick<Extract<Asked, { readonly kind: "command" }>, "account" | "command" | "amount" | "commandId">;
 
-function draw(caller: number, n: number): Call {
-  const repeated = random() < 0.1 ? again.shift() : undefined;
-  if (repeated !== undefined) return { ...repeated, repeated: true };
-  const kind = random();
-  const call = kind < 0.45 ? "deposit" : kind < 0.8 ? "withdraw" : kind < 0.9 ? "state" : "read";
-  return { id: `s${Math.floor(random() * 12)}`, call, amount: 1 + Math.floor(random() * 50), commandId: `${name}.${caller}.${n}`, repeated: false };
+/** Commands whose outcome is not known, or that are sent once more for good measure; long before the window of command ids has forgotten them. */
+const again: Wish[] = [];
+const repeat = (wish: Wish): void => {
+  again.push(wish);
+  if (again.length > 20) again.shift();
+};
+let asked = 0;
+
+async function command(wish: Wish): Promise<void> {
+  const id = `${name}.${++asked}`;
+  const { account, command: verb, amount, commandId } = wish;
+  say({ kind: "command", id, calm, at: clock(), ...wish });
+  try {
+    const handle = app.at(Account, account);
+    const options = { commandId, correlationId: id };
+    const result = verb === "deposit" ? await handle.deposit({ amount }, options) : await handle.withdraw({ amount }, options);
+    say({ id, at: clock(), answer: result.ok ? { kind: "accepted", version: result.version, events: result.events } : { kind: "rejected", version: result.decidedAt.version, code: result.code, details: result.details } });
+    if (random() < 0.1) repeat(wish);
+  } catch (error) {
+    failed(id, error);
+    if (isTidemarkError(error) && error.retryable) repeat(wish);
+  }
 }
 
-async function answerTo({ id, call, amount, commandId }: Call): Promise<CallRecord["answer"]> {
-  const handle = app.at(Account, id);
-  if (call === "state" || call === "read") {
-    const { version, token, state } = await handle.state();
-    if (call === "state") return { kind: "state", version, balance: state.balance };
-    const row = await app.query(balances, (view) => view.get(id), { atLeast: token, timeoutMs: 20_000 });
-    return { kind: "row", wanted: version, version: row?.version ?? 0, balance: row?.balance ?? 0 };
+async function look(account: string, alsoRow: boolean): Promise<void> {
+  const id = `${name}.${++asked}`;
+  say({ kind: "state", id, calm, at: clock(), account });
+  let told: { readonly version: number; readonly token: string };
+  try {
+    const answer = await app.at(Account, account).state();
+    told = answer;
+    say({ id, at: clock(), answer: { kind: "state", version: answer.version, state: answer.state } });
+  } catch (error) {
+    return failed(id, error);
   }
-  const result = call === "deposit" ? await handle.deposit({ amount }, { commandId }) : await handle.withdraw({ amount }, { commandId });
-  return result.ok ? { kind: "accepted", version: result.version, events: result.events.length } : { kind: "rejected", version: result.decidedAt.version, balance: result.details.balance };
+  if (!alsoRow) return;
+  const read = `${name}.${++asked}`;
+  say({ kind: "read", id: read, calm, at: clock(), account, version: told.version });
+  try {
+    const answer = await app.answer(balances, (view) => view.find({}, { limit: 1000 }), { atLeast: told.token, timeoutMs: 20_000, stream: `account-${account}` });
+    const at = clock();
+    const head = await log.events.head?.().catch(() => undefined);
+    say({ id: read, at, answer: { kind: "rows", rows: answer.value, position: answer.position, stale: answer.stale !== undefined, lastProcessed: answer.lastProcessedVersion }, ...(head !== undefined && { length: head["log"] ?? 0 }) });
+  } catch (error) {
+    failed(read, error);
+  }
+}
+
+/** What is no error of ours ends the process, and with it the test. */
+function failed(id: string, error: unknown): void {
+  if (!isTidemarkError(error)) throw error;
+  say({ id, at: clock(), answer: { kind: "error", code: error.code, message: error.message, details: error.details } });
 }
 
 async function once(caller: number, n: number): Promise<void> {
-  const called = draw(caller, n);
-  const { id, call, amount, commandId } = called;
-  const writes = call === "deposit" || call === "withdraw";
-  const begun = clock();
-  // Told before it is sent: a kill may keep its answer from being told.
-  if (called.repeated && writes) writeSync(1, `${JSON.stringify({ begun, ended: begun, stream: `account-${id}`, call, amount, answer: { kind: "error", code: "OutcomeUnknown" }, commandId } satisfies CallRecord)}\n`);
-  let answer: CallRecord["answer"];
-  try {
-    answer = await answerTo(called);
-    if (writes && random() < 0.1) again.push(called);
-  } catch (error) {
-    if (!isTidemarkError(error)) throw error;
-    answer = { kind: "error", code: error.code };
-    if (writes && error.retryable) again.push(called);
-  }
-  const record: CallRecord = { begun, ended: clock(), stream: `account-${id}`, call, amount, answer, ...(writes && { commandId }) };
-  writeSync(1, `${JSON.stringify(record)}\n`);
+  const repeated = random() < 0.1 ? again.shift() : undefined;
+  if (repeated !== undefined) return command(repeated);
+  const account = `s${Math.floor(random() * 12)}`;
+  const kind = random();
+  if (kind >= 0.8) return look(account, kind >= 0.9);
+  return command({ account, command: kind < 0.45 ? "deposit" : "withdraw", amount: 1 + Math.floor(random() * 50), commandId: `${name}.${caller}.${n}` });
 }
 
 writeSync(1, "ready\n");
@@ -65,4 +97,5 @@ await Promise.all(
   }),
 );
 await app.close();
+await log.close();
 process.exit(0);
