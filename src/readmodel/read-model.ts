@@ -15,9 +15,9 @@ export type ReadSide<V> = V extends Table<infer R> ? ReadTable<R> : V;
 export interface TableOptions<R> {
   /** The field that identifies a row: text or a number. */
   readonly key: keyof R & string;
-  /** Fields that `where` finds fast. */
+  /** Fields that `where` and `orderBy` take, and find fast. */
   readonly indexes?: readonly (keyof R & string)[];
-  /** Further fields that SQL sees as columns. */
+  /** Further fields that `where` and `orderBy` take, and SQL sees as columns. */
   readonly columns?: readonly (keyof R & string)[];
 }
 

@@ -88,7 +88,7 @@ export interface Runner<V> {
   /** Why waiting makes no sense: failed, paused, stopped; undefined while it follows. */
   failure(): TidemarkError | undefined;
   readonly error: TidemarkError | undefined;
-  /** The view of the build that answers. Errors: ReadModelStopped before `start`. */
+  /** The table of the build that answers. Errors: ReadModelStopped before `start`, InvalidArgument for a view in SQL. */
   reader(): ReadSide<V>;
   /** Pins the build that answers now, and reads it: a table, or a view in SQL in one snapshot. Errors: as `reader`, InvalidArgument for SQL that PostgreSQL refuses. */
   pinned(): <R>(query: (view: ReadSide<V>) => Promise<R>) => Promise<R>;
@@ -229,13 +229,15 @@ class ModelRunner<V> implements Runner<V> {
     const read = this.#pin();
     const of = <T>(operation: (reader: TableReader) => Promise<T>): Promise<T> => read((view) => operation(view.reader));
     const { reader: pinned } = this.#answering().view;
+    const { definition } = this.model.view;
+    if (definition.kind !== "table") throw new InvalidArgument(`read model ${this.model.name} has no table of rows: it is read in SQL`, { details: { model: this.model.name } });
     const reader: TableReader = {
       get: (key) => of((table) => table.get(key)),
       find: (where, options) => of((table) => table.find(where, options)),
       count: (where) => of((table) => table.count(where)),
       ...(pinned.sql && { sql: (text, ...parameters) => of((table) => (table.sql as NonNullable<TableReader["sql"]>)(text, ...parameters)) }),
     };
-    return readTable(reader) as unknown as ReadSide<V>;
+    return readTable(reader, definition) as unknown as ReadSide<V>;
   }
 
   pinned(): <R>(query: (view: ReadSide<V>) => Promise<R>) => Promise<R> {

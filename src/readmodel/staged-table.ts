@@ -10,12 +10,12 @@
 import { InvalidArgument, LateWrite, PageTooLarge, UnsupportedByStore } from "../errors.ts";
 import { copyJson } from "./json-copy.ts";
 import type { FindOptions, Row, RowKey, TableChanges, TableDefinition, TableReader, Where } from "./view-store.ts";
-import { assertRowKey, checkedOptions, comparator, matches, parseWhere } from "./where.ts";
+import { assertKnownFields, assertRowKey, checkedOptions, comparator, matches, parseWhere } from "./where.ts";
 
 /** What queries hold: a table without writes. */
 export interface ReadTable<R> {
   get(key: RowKey): Promise<R | undefined>;
-  /** At most `limit` rows (default 1000, at most 10,000), by key unless ordered otherwise. Errors: InvalidArgument. */
+  /** At most `limit` rows (default 1000, at most 10,000), by key unless ordered otherwise. Errors: InvalidArgument, also for a field that the table's definition does not name. */
   find(where?: Where<R>, options?: FindOptions<R>): Promise<readonly R[]>;
   count(where?: Where<R>): Promise<number>;
   /** Reads committed rows in the view store's own language. Errors: UnsupportedByStore where it has none. */
@@ -67,6 +67,7 @@ export class StagedTable implements Table<Row> {
   async find(where: Where<Row> = {}, options: FindOptions<Row> = {}): Promise<readonly Row[]> {
     const tests = parseWhere(where);
     const checked = checkedOptions(options);
+    assertKnownFields(this.#definition, where, checked);
     await this.#allSettled();
     if (this.#staged.size === 0) return this.#reader.find(where, checked);
     const keyField = this.#definition.key;
@@ -81,6 +82,7 @@ export class StagedTable implements Table<Row> {
 
   async count(where: Where<Row> = {}): Promise<number> {
     const tests = parseWhere(where);
+    assertKnownFields(this.#definition, where);
     await this.#allSettled();
     const staged = [...this.#staged];
     let count = await this.#reader.count(where);
@@ -238,7 +240,7 @@ export class StagedTable implements Table<Row> {
 }
 
 /** The handle of queries over what is committed. */
-export function readTable<R>(reader: TableReader): ReadTable<R> {
+export function readTable<R>(reader: TableReader, definition: TableDefinition): ReadTable<R> {
   const table: ReadTable<Row> = {
     async get(key) {
       assertRowKey(key);
@@ -246,10 +248,13 @@ export function readTable<R>(reader: TableReader): ReadTable<R> {
     },
     async find(where = {}, options = {}) {
       parseWhere(where);
-      return reader.find(where, checkedOptions(options));
+      const checked = checkedOptions(options);
+      assertKnownFields(definition, where, checked);
+      return reader.find(where, checked);
     },
     async count(where = {}) {
       parseWhere(where);
+      assertKnownFields(definition, where);
       return reader.count(where);
     },
     sql: (text, ...parameters) => runSql(reader, text, parameters),

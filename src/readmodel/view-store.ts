@@ -40,7 +40,7 @@ export interface TableDefinition {
   readonly name: string;
   /** The row's field that identifies it: text or number. */
   readonly key: string;
-  /** Fields with an index; `where` and `orderBy` are fast on these. */
+  /** Fields with an index; `where` and `orderBy` take these, the key and `columns`, and are fast on these. */
   readonly indexes: readonly string[];
   /** Further fields that SQL sees as columns of their own. */
   readonly columns: readonly string[];

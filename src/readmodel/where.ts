@@ -7,9 +7,10 @@
  * W3 A range (gt, gte, lt, lte; all that are given hold) compares numbers with numbers and text with text, and never matches null or another kind.
  * W4 Order: null before numbers before text; text by Unicode code points (as its UTF-8 bytes sort). `desc` turns all of it round.
  *    Ties, and an absent `orderBy`, go by key, ascending.
+ * W5 Only fields that the definition of the table names can be compared or ordered by: a misspelt one would match nothing, and say nothing.
  */
 import { InvalidArgument } from "../errors.ts";
-import type { FindOptions, Row, RowKey, Where } from "./view-store.ts";
+import type { FindOptions, Row, RowKey, TableDefinition, Where } from "./view-store.ts";
 
 export type Scalar = null | number | string;
 
@@ -90,6 +91,18 @@ export function parseWhere(where: Where<Row>): readonly FieldTest[] {
     });
     return { field, kind: "range", bounds };
   });
+}
+
+/** W5. Errors: InvalidArgument, with the fields that are known. */
+export function assertKnownFields({ name, key, indexes, columns }: TableDefinition, where: Where<Row>, { orderBy = [] }: FindOptions<Row> = {}): void {
+  for (const field of [...Object.keys(where), ...orderBy.map((term) => term.field)]) {
+    if (field === key || indexes.includes(field) || columns.includes(field)) continue;
+    assertField(field);
+    const known = [...new Set([key, ...indexes, ...columns])];
+    throw new InvalidArgument(`table ${name} knows no field ${field}: where and orderBy take ${known.join(", ")}, and what else \`indexes\` and \`columns\` of the table name`, {
+      details: { table: name, field, known },
+    });
+  }
 }
 
 /** A row's own field; a name that objects inherit is none. */

@@ -1,7 +1,11 @@
 /**
  * What every view store must do, as cases that run without a test framework. `viewStoreContract` hands them to one.
+ *
+ * Longer than most files: it is the list of cases of one port, each a few lines, and a reader looks for all of them in one place.
  */
 import assert from "node:assert/strict";
+import { isTidemarkError } from "../errors.ts";
+import { readTable, StagedTable } from "../readmodel/staged-table.ts";
 import type { Checkpoint, FindOptions, OpenView, Row, RowKey, TableChanges, TableDefinition, ViewStore, Where } from "../readmodel/view-store.ts";
 import { comparator, matches, parseWhere } from "../readmodel/where.ts";
 
@@ -230,6 +234,19 @@ export const viewStoreCases: readonly ViewStoreCase[] = [
     }
   }),
 
+  withViews("a field that the definition does not name is refused with those that it names, by queries and by pages", async (views) => {
+    const view = await views.open(KEY, TABLE);
+    await view.commit(changes({ id: "1", status: "placed", total: 1 }), checkpoint(1), 0);
+    const page = new StagedTable(view.reader, TABLE, { maxRows: 10, onLateWrite: () => undefined });
+    for (const table of [readTable<Row>(view.reader, TABLE), page]) {
+      for (const ask of [() => table.find({ statuss: "placed" }), () => table.count({ statuss: "placed" }), () => table.find({}, { orderBy: [{ field: "statuss" }] })]) {
+        await assert.rejects(ask, (error: unknown) => isTidemarkError(error, "InvalidArgument") && /statuss.*id, status, total, placed/.test(error.message));
+      }
+      assert.equal(await table.count({ id: "1", status: "placed", total: 1, placed: null }), 1);
+    }
+    page.discard();
+  }),
+
   withViews("numbers and text are different keys", async (views) => {
     const view = await views.open(KEY, TABLE);
     await view.commit(changes({ id: 1, kind: "number" }, { id: "1", kind: "text" }, { id: 1.5, kind: "fraction" }), checkpoint(1), 0);
@@ -266,6 +283,16 @@ export const viewStoreCases: readonly ViewStoreCase[] = [
     assert.equal(await other.reader.count({}), 0);
     assert.equal((await other.checkpoint()).revision, 0);
     assert.equal((await views.builds(KEY.model)).length, 3);
+  }),
+
+  withViews("a build of another version is opened as it stands: its rows are read, and nothing of it is changed", async (views) => {
+    const old = await views.open(KEY, TABLE);
+    await old.commit(changes({ id: "1", status: "placed", city: "Bern" }), checkpoint(1), 0);
+    const newer = await views.open(KEY, { ...TABLE, indexes: ["city"], columns: [] }, { asItStands: true });
+    assert.deepEqual(await newer.reader.find({ city: "Bern" }, {}), [{ id: "1", status: "placed", city: "Bern" }]);
+    assert.equal((await newer.checkpoint()).revision, 1);
+    assert.equal(await old.commit(changes({ id: "2", status: "shipped", city: "Rome" }), checkpoint(2), 1), "committed");
+    assert.deepEqual(await old.reader.find({ status: "shipped" }, {}), [{ id: "2", status: "shipped", city: "Rome" }]);
   }),
 
   withViews("activation makes one build the active one, for every instance", async (views, { another }) => {

@@ -5,7 +5,7 @@ import { readTable, StagedTable } from "../../src/readmodel/staged-table.ts";
 import type { FindOptions, Row, RowKey, TableReader, Where } from "../../src/readmodel/view-store.ts";
 import { memoryViews } from "../../src/store/memory/memory-views.ts";
 
-const DEFINITION = { kind: "table", name: "t", key: "id", indexes: ["kind"], columns: [] } as const;
+const DEFINITION = { kind: "table", name: "t", key: "id", indexes: ["kind"], columns: ["n"] } as const;
 
 async function committed(rows: readonly Row[]): Promise<TableReader> {
   const view = await memoryViews().open({ model: "m", version: 1, build: 1 }, DEFINITION);
@@ -129,7 +129,7 @@ describe("a staged table", () => {
 
 describe("the table of queries", () => {
   it("has no writes, checks what it is asked, and says where there is no SQL", async () => {
-    const table = readTable<{ id: string; n: number }>(await committed([{ id: "a", n: 1 }]));
+    const table = readTable<{ id: string; n: number }>(await committed([{ id: "a", n: 1 }]), DEFINITION);
     expect(Object.keys(table).sort()).toEqual(["count", "find", "get", "sql"]);
     expect(await table.find({ n: { gte: 1 } })).toEqual([{ id: "a", n: 1 }]);
     expect(await table.count()).toBe(1);
