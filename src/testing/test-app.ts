@@ -17,6 +17,9 @@ export interface TestAppOptions extends Omit<AppOptions, "store" | "environment"
   readonly seed?: number;
 }
 
+/** How long, in real milliseconds, `close` waits for what needs no time of the test's clock. */
+const CLOSE_PATIENCE_MS = 500;
+
 export interface TestApp {
   readonly app: App;
   readonly clock: ManualClock;
@@ -25,12 +28,14 @@ export interface TestApp {
   settle(): Promise<void>;
   /** Settles while a promise of the app is under way, and gives its result: `await test.run(app.at(Order, "1").place(…))`. */
   run<T>(work: Promise<T>): Promise<T>;
+  /** Closes the app; what never completes is given up as `closeTimeoutMs` says, for which the clock moves on. */
   close(): Promise<void>;
 }
 
 /** Opens the app; close it at the end of the test. Errors: as `tidemark`. */
 export async function testApp(options: TestAppOptions): Promise<TestApp> {
   const { store, now, seed, ...rest } = options;
+  const { closeTimeoutMs = 10_000 } = options;
   const environment = manualEnvironment({ ...(now === undefined ? {} : { now }), ...(seed === undefined ? {} : { seed }) });
   const backend = store ?? memoryBackend({ environment });
   const { clock, logger } = environment;
@@ -55,8 +60,20 @@ export async function testApp(options: TestAppOptions): Promise<TestApp> {
     settle: () => clock.settle(),
     run,
     async close() {
-      await run(app.close());
+      const closing = app.close();
+      const begun = systemClock.elapsed();
+      let closed = false;
+      const noted = closing.finally(() => (closed = true));
+      await Promise.race([run(noted), patience(() => closed || systemClock.elapsed() - begun > CLOSE_PATIENCE_MS)]);
+      // A pipeline or a store that never answers is given up by time, which nobody moves on any more.
+      if (!closed) await clock.advance(closeTimeoutMs);
+      await noted;
       if (store === undefined) await backend.close();
     },
   };
+}
+
+/** Resolves when the condition holds, looked at in every turn of the real loop. */
+async function patience(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise<void>((resolve) => systemClock.immediate(resolve));
 }

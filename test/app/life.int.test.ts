@@ -137,6 +137,7 @@ describe("an app", () => {
     const logger = recordingLogger();
     const app = await tidemark({ aggregates: [Account], readModels: [model], store: url("log.db"), closeTimeoutMs: 300, projections: { stopTimeoutMs: 60_000 }, environment: { logger } });
     await deposit(app, 1);
+    while (door.waiting === 0) await new Promise((resolve) => setImmediate(resolve));
     const begun = performance.now();
     await app.close();
     expect(performance.now() - begun).toBeLessThan(5000);

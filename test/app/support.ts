@@ -7,6 +7,8 @@ export interface Gate {
   shut(): void;
   open(): void;
   passed(): Promise<void>;
+  /** How many stand before it. */
+  readonly waiting: number;
 }
 
 export function gate(): Gate {
@@ -16,6 +18,9 @@ export function gate(): Gate {
     open() {
       for (const go of waiting ?? []) go();
       waiting = undefined;
+    },
+    get waiting() {
+      return waiting?.length ?? 0;
     },
     passed: () => (waiting === undefined ? Promise.resolve() : new Promise((resolve) => waiting?.push(resolve))),
   };

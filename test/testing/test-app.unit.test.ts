@@ -1,5 +1,6 @@
+import { NEVER } from "rxjs";
 import { afterEach, describe, expect, it } from "vitest";
-import { accepted } from "../../src/index.ts";
+import { accepted, readModel, table } from "../../src/index.ts";
 import { memoryBackend } from "../../src/store/memory/index.ts";
 import { testApp, type TestApp, type TestAppOptions } from "../../src/testing/index.ts";
 import { Account, balances } from "../actor/account.ts";
@@ -42,6 +43,17 @@ describe("a test's app", () => {
     await run(app.at(Account, "a").deposit({ amount: 2 }));
     const { events } = await run(app.history(Account, "a"));
     expect(events.map(({ recordedAt }) => recordedAt.toISOString())).toEqual(["2030-06-01T00:00:00.000Z", "2030-06-01T00:01:00.000Z"]);
+  });
+
+  it("closes though the pipeline of a read model never completes, for which its clock moves on", async () => {
+    const never = readModel("never", { from: [Account], view: table<{ id: string }>("never", { key: "id" }), project: () => NEVER });
+    const { app, clock, close, logger, run, settle } = await testApp({ aggregates: [Account], readModels: [never], closeTimeoutMs: 3000 });
+    await run(app.at(Account, "a").deposit({ amount: 1 }));
+    await settle();
+    const before = clock.now();
+    await close();
+    expect(clock.now() - before).toBe(3000);
+    expect(logger.lines.some(({ message }) => message.includes("did not stop in time"))).toBe(true);
   });
 
   it("is the same in every run of one seed, ids and tokens included, and another with another seed", async () => {
