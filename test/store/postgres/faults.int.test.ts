@@ -143,6 +143,56 @@ describe.skipIf(!available)("PostgreSQL that fails", () => {
     }
   });
 
+  it("a limit of connections that is reached refuses for certain, and what is refused is never there; with room again it goes on", { timeout: 30_000 }, async () => {
+    const role = `${database.name}_few`;
+    await database.sql(`CREATE ROLE ${role} LOGIN PASSWORD 'few' CONNECTION LIMIT 2`);
+    try {
+      await database.sql(`GRANT USAGE ON SCHEMA ${schema} TO ${role}; GRANT SELECT ON ALL TABLES IN SCHEMA ${schema} TO ${role}; GRANT INSERT ON ${schema}.events TO ${role}`);
+      const few = await open({ connection: Object.assign(new URL(database.url), { username: role, password: "few" }).href, poolSize: 10, listener: false });
+      const release = await holdLock();
+      const appending = Array.from({ length: 10 }, (_, n) => few.append([appendOf(`order-${n}`, 0, [`e-${n}`])]));
+      const outcomes: string[] = [];
+      for (const [n, one] of appending.entries()) void one.then(([outcome]) => (outcomes[n] = outcome?.kind === "refused" ? outcome.code : (outcome?.kind ?? "")));
+      await until(() => outcomes.filter((kind) => kind === "busy").length === 8, "eight being refused");
+      await release();
+      await Promise.all(appending);
+      expect(outcomes.toSorted()).toEqual([...Array<string>(8).fill("busy"), "committed", "committed"]);
+      const standing = await readChecked(direct);
+      expect([...standing.keys()].toSorted()).toEqual(outcomes.flatMap((kind, n) => (kind === "committed" ? [`e-${n}`] : [])).toSorted());
+      expect(await few.append([appendOf("order-99", 0, ["later"])])).toMatchObject([{ kind: "committed" }]);
+    } finally {
+      await Promise.all(stores.splice(0).map((store) => store.close()));
+      await database.sql(`DROP OWNED BY ${role}; DROP ROLE ${role}`);
+    }
+  });
+
+  it("of 50 that wait for the position lock half are terminated: whoever hears `committed` stands, once, and the others hold up nobody", { timeout: 30_000 }, async () => {
+    const many = await open({ connection: database.url, poolSize: 50, listener: false });
+    const release = await holdLock();
+    const appending = Array.from({ length: 50 }, (_, n) => many.append([appendOf(`order-${n}`, 0, [`e-${n}`])]));
+    const waiters = (): Promise<{ pid: number }[]> => database.sql("SELECT pid FROM pg_stat_activity WHERE datname = $1 AND wait_event = 'advisory' ORDER BY pid", database.name);
+    await until(async () => (await waiters()).length === 50, "all fifty waiting");
+    for (const { pid } of (await waiters()).filter((_, index) => index % 2 === 0)) await database.sql("SELECT pg_terminate_backend($1)", pid);
+    await release();
+    const kinds = (await Promise.all(appending)).map(([outcome]) => outcome?.kind);
+    expect(kinds.filter((kind) => kind === "committed")).toHaveLength(25);
+    expect(kinds.filter((kind) => kind === "unknown")).toHaveLength(25);
+    const standing = await readChecked(direct);
+    expect([...standing.keys()].toSorted()).toEqual(kinds.flatMap((kind, n) => (kind === "committed" ? [`e-${n}`] : [])).toSorted());
+    const again = await Promise.all(kinds.flatMap((kind, n) => (kind === "unknown" ? [many.append([appendOf(`order-${n}`, 0, [`e-${n}`])])] : [])));
+    expect(again.every(([outcome]) => outcome?.kind === "committed")).toBe(true);
+    expect((await readChecked(direct)).size).toBe(50);
+  });
+
+  it("a read on a half-open connection fails by name within its bound, and the next one goes on a new connection", { timeout: 30_000 }, async () => {
+    const store = await open({ environment: { clock: impatientClock() }, poolSize: 1, listener: false });
+    await store.append([appendOf("order-1", 0, ["a"])]);
+    proxy.swallow = true;
+    await expect(store.readStream("order-1")).rejects.toMatchObject({ code: "StoreUnavailable", retryable: true });
+    proxy.swallow = false;
+    expect((await store.readStream("order-1")).version).toBe(1);
+  });
+
   describe("under a subscription", () => {
     /** Collects what a subscription gives, and checks that it gives it once and in order. */
     function follow(store: EventStore): { readonly pages: LogPage[]; readonly positions: number[]; stop(): Promise<void> } {
@@ -185,6 +235,21 @@ describe.skipIf(!available)("PostgreSQL that fails", () => {
         if (version % 20 === 10) await Promise.all([terminate(), terminate("tidemark listener")]);
       }
       await until(() => follower.positions.length === 60, "all events arriving");
+      await follower.stop();
+    });
+
+    it("connections that read and are half-open cost time, and no event", { timeout: 30_000 }, async () => {
+      const store = await open({ environment: { clock: impatientClock() }, listener: false });
+      const follower = follow(store);
+      await until(() => follower.pages.length > 0, "the subscription standing");
+      for (let round = 0; round < 3; round++) {
+        proxy.swallow = true;
+        await direct.append([appendOf("order-1", round, [`e-${round}`])]);
+        // Long enough for a look of the subscription to be swallowed.
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        proxy.swallow = false;
+        await until(() => follower.positions.length === round + 1, "the event arriving");
+      }
       await follower.stop();
     });
 

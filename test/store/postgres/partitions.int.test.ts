@@ -147,7 +147,7 @@ describe.skipIf(!available)("a log in partitions in PostgreSQL", () => {
     });
   });
 
-  it.each(["lock", "horizon"] as const)("(%s) is archived and restored under readers and writers without anybody missing anything unsaid", { timeout: 30_000 }, async (commitOrder) => {
+  it.each(["lock", "horizon"] as const)("(%s) is archived and restored under readers and writers without anybody missing anything unsaid", { timeout: 90_000 }, async (commitOrder) => {
     schema = newSchema();
     store = await open({ commitOrder });
     await postgresPartitions({ ...options(), ahead: 300 });
@@ -176,12 +176,12 @@ describe.skipIf(!available)("a log in partitions in PostgreSQL", () => {
       for (let version = 0; busy && version < 150; version++) await events("cart-1", version, 1);
     })();
     for (let through = 40; through <= 80; through += 40) {
-      await until(() => slices > through, "readers reading");
+      await until(() => slices > through, "readers reading", 25_000);
       await archivePostgres({ ...options(), through, unreadable: true });
-      await until(() => told > 0, "readers being told");
+      await until(() => told > 0, "readers being told", 25_000);
       await restorePostgres({ ...options(), from: 1 });
       const before = whole;
-      await until(() => whole > before, "the log being whole again");
+      await until(() => whole > before, "the log being whole again", 25_000);
     }
     busy = false;
     await Promise.all([...readers, writer]);

@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { postgresStore, type PostgresStoreOptions } from "../../../src/store/postgres/index.ts";
 import type { EventStore } from "../../../src/store/event-store.ts";
 import { killAll, start, type Child } from "./processes.ts";
-import { appendOf, randomFrom, readChecked, until } from "./shared.ts";
+import { appendOf, randomFrom, readChecked, STREAMS, until } from "./shared.ts";
 import { available, newSchema, testDatabase, type TestDatabase } from "./support.ts";
 
 const SEED = Number(process.env["TIDEMARK_SEED"] ?? 20_261_125);
@@ -86,6 +86,28 @@ describe.skipIf(!available)("writers on one log in PostgreSQL", () => {
     const standing = await readChecked(survivor, {}, { gaps: shape === sideBySide });
     expect(told.length).toBeGreaterThan(15 * rounds);
     expect(told.filter((id) => !standing.has(id))).toEqual([]);
+  });
+
+  it("are stopped in the middle of what they do, others go on at once, and when they wake nothing stands twice", { timeout: 60_000 }, async () => {
+    const schema = newSchema();
+    const survivor = await open(schema);
+    const stopped = child("write", database.url, schema, "a:0");
+    await until(() => stopped.lines[0] === "ready", "the writer being ready");
+    stopped.send("go");
+    for (let round = 0; round < 5; round++) {
+      const soFar = stopped.lines.length;
+      await until(() => stopped.lines.length > soFar + 5, "the writer writing");
+      stopped.process.kill("SIGSTOP");
+      const begun = performance.now();
+      for (const stream of STREAMS) expect((await survivor.append([appendOf(stream, "any", [`s.${round}.${stream}`])]))[0]).toMatchObject({ kind: "committed" });
+      expect(performance.now() - begun, "nobody waits for one that is stopped").toBeLessThan(4000);
+      stopped.process.kill("SIGCONT");
+    }
+    stopped.process.kill("SIGKILL");
+    await stopped.exited;
+    const standing = await readChecked(survivor);
+    expect(acknowledged(stopped).filter((id) => !standing.has(id))).toEqual([]);
+    expect([...standing.keys()].filter((id) => id.startsWith("s."))).toHaveLength(5 * STREAMS.length);
   });
 
   it("wake a subscription in another process long before it would look by itself", async () => {
