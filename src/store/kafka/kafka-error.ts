@@ -6,7 +6,8 @@ import { Aborted, isTidemarkError, StoreClosed, StoreRefused, StoreUnavailable, 
 import { BrokerRefusal, KAFKA_ERROR, RequestLost } from "./cluster.ts";
 
 const FIRST_PAUSE_MS = 10;
-const LONGEST_PAUSE_MS = 500;
+/** Longest pause between two tries, milliseconds. */
+export const LONGEST_PAUSE_MS = 500;
 
 /** Answers that no waiting changes. */
 const FINAL = new Set<number>([

@@ -55,7 +55,7 @@ export class PartitionLog {
   /** Since when nothing could be read. */
   #failingSince: number | undefined;
   #leaderEpoch = -1;
-  #highWatermark = 0;
+  #highWatermark = Number.POSITIVE_INFINITY;
   #rewinds = 0;
   #claimSeenAt = Number.NEGATIVE_INFINITY;
   #ownAt = Number.NEGATIVE_INFINITY;
@@ -328,7 +328,7 @@ export class PartitionLog {
     environment.logger.error({ lane: this.lane, error }, "the log was rewound");
     this.#rewinds++;
     index.reset(this.lane);
-    this.#highWatermark = 0;
+    this.#highWatermark = Number.POSITIVE_INFINITY;
     this.#leaderEpoch = -1;
     this.#rejectAll(error);
     this.#moved({ topicId, next: 0, claim: undefined, last: undefined });

@@ -10,7 +10,8 @@
  * P3 Where the claim before ours has another producer id, that id is not fenced by our epoch: one stamp, in the highest epoch of that id, fences it. Our own id is never stamped.
  * P4 One batch is under way at a time. It is encoded once; what is sent again is the same bytes with the same sequence number, never a group formed anew.
  * P5 Versions are checked against the index when the batch is formed, at the end of the log that is then known. The batch is committed when the broker's base offset is
- *    that end: nothing came in between. If it is not, the log is read past the batch, and its events are looked for by their ids.
+ *    that end: nothing came in between. If it is not, the log is read past the batch, and its events are looked for by their ids. A conflict is answered only after the
+ *    end of the log was asked, and read up to: another may have taken the partition, and the caller may know more than we do.
  * P6 A failure is definite only where the broker named a code of `DEFINITE` and nothing about the batch was unknown before. After anything unknown every later
  *    error of that batch is unknown too: it is settled by sending the same bytes again while the epoch is ours, or by a new claim and a look at the log before it.
  * P7 A batch under an old claim that is not in the log when a new claim has been read never counts: its appends, where somebody still waits, are decided anew.
@@ -25,7 +26,7 @@ import { isTidemarkError } from "../../errors.ts";
 import type { AppendOutcome } from "../event-store.ts";
 import { refused, type Refusal } from "../validate-append.ts";
 import { BrokerRefusal, KAFKA_ERROR, RequestLost, type KafkaCluster, type PartitionLink, type ProducerIdentity } from "./cluster.ts";
-import { insist, isFinal, pause, toTidemarkError } from "./kafka-error.ts";
+import { insist, isFinal, LONGEST_PAUSE_MS, pause, toTidemarkError } from "./kafka-error.ts";
 import type { Claim, IndexedEvent } from "./log-index.ts";
 import type { PartitionLog } from "./partition-log.ts";
 import type { PreparedAppend } from "./prepared-append.ts";
@@ -188,9 +189,34 @@ export class PartitionWriter {
         await this.#open();
         continue;
       }
-      const group = this.#form(held);
-      if (group !== undefined) await this.#write(group);
+      const { group, conflicts } = this.#form(held);
+      await Promise.all([group === undefined ? undefined : this.#write(group), conflicts ? this.#confirm() : undefined]);
     }
+  }
+
+  /** P5: answers what waits and needs no write, as the log is now. Errors: none; what cannot be confirmed waits. */
+  async #confirm(): Promise<void> {
+    const { log, environment } = this.#options;
+    try {
+      await this.#answerKnown();
+    } catch (error) {
+      if (this.#ending.signal.aborted) return;
+      environment.logger.warn({ lane: log.lane, error }, "the end of the log could not be read to confirm a conflict");
+      if (log.failure !== undefined) this.#held = undefined;
+      await pause(environment, 5, this.#ending.signal);
+    }
+  }
+
+  async #answerKnown(): Promise<void> {
+    const { log } = this.#options;
+    const asked = [...this.#queue];
+    await log.reachEnd(this.#ending.signal);
+    for (const pending of asked) {
+      if (pending.answered) continue;
+      const known = this.#known(pending.append);
+      if (known !== undefined) this.#answer(pending, known);
+    }
+    this.#queue = this.#queue.filter((pending) => !pending.answered);
   }
 
   /** What we hold, if the partition still is ours as far as the log was read. */
@@ -203,14 +229,16 @@ export class PartitionWriter {
 
   // ---- taking the partition
 
-  /** One attempt to make the partition ours; afterwards it is, or the obstacle is known. */
-  async #open(): Promise<void> {
+  /** One attempt to make the partition ours; afterwards it is, or the obstacle is known. `settling`: also where nobody waits. */
+  async #open(settling = false): Promise<void> {
     const { log, environment, mayClaim, writer } = this.#options;
     this.#held = undefined;
     const hourly = this.#reopenDue && this.#queue.length === 0;
     this.#reopenDue = false;
     try {
-      await log.reachEnd(this.#ending.signal);
+      // What needs no write is answered without taking the partition from anybody.
+      await this.#answerKnown();
+      if (this.#queue.length === 0 && !settling && !hourly) return;
       const claim = log.claim;
       if (!mayClaim) return this.#refuseAll(notOwner(log.lane, claim, "this process is not to claim it"));
       if (hourly && claim?.writer !== writer) return;
@@ -240,7 +268,7 @@ export class PartitionWriter {
     const { log, minHoldMs, environment, writer } = this.#options;
     if (claim === undefined || claim.writer === writer) return false;
     const { clock, random } = environment;
-    const left = minHoldMs * (1 + random.next() / 2) - (clock.elapsed() - log.claimSeenAt);
+    const left = Math.ceil(minHoldMs * (1 + random.next() / 2) - (clock.elapsed() - log.claimSeenAt));
     if (!(left > 0)) return false;
     this.#obstacle = notOwner(log.lane, claim, "it was taken over just now");
     await delay(clock, left, this.#ending.signal).catch(() => undefined);
@@ -290,14 +318,15 @@ export class PartitionWriter {
 
   // ---- groups
 
-  /** P5: answers what can be answered from the index; undefined when nothing is left to write. */
-  #form(held: Held): Group | undefined {
+  /** P5. `group` undefined: there is nothing to write. `conflicts`: some wait to be confirmed. */
+  #form(held: Held): { readonly group: Group | undefined; readonly conflicts: boolean } {
     const { log, maxBatchBytes, environment } = this.#options;
     const entries: Entry[] = [];
     const events: { stream: string; version: number }[] = [];
     const streams = new Set<string>();
     const left: Pending[] = [];
     let full = false;
+    let conflicts = false;
     for (const pending of this.#queue) {
       if (pending.answered) continue;
       const { stream } = pending.append;
@@ -307,9 +336,13 @@ export class PartitionWriter {
         continue;
       }
       const after = log.index.versionOf(stream);
-      const known = this.#known(pending.append, after);
+      const known = this.#known(pending.append);
       if (known !== undefined) {
-        this.#answer(pending, known);
+        if (known.kind === "committed") this.#answer(pending, known);
+        else {
+          conflicts = true;
+          left.push(pending);
+        }
         continue;
       }
       const before = this.#batch.count;
@@ -334,15 +367,16 @@ export class PartitionWriter {
     this.#queue = left;
     if (entries.length === 0) {
       this.#batch.truncate(0);
-      return undefined;
+      return { group: undefined, conflicts };
     }
     const { batch, records } = this.#batch.finish({ ...held, timestamp: environment.clock.now() });
-    return { entries, events, batch, records, end: log.state.next, held };
+    return { group: { entries, events, batch, records, end: log.state.next, held }, conflicts };
   }
 
   /** The answer that needs no write: a conflict, or that the same events stand already (S5 of the port). */
-  #known({ stream, expected, events }: PreparedAppend, version: number): AppendOutcome | undefined {
+  #known({ stream, expected, events }: PreparedAppend): AppendOutcome | undefined {
     if (expected === "any") return undefined;
+    const version = this.#options.log.index.versionOf(stream);
     if (expected === "exists") return version > 0 ? undefined : { kind: "conflict", actual: 0 };
     const exact = expected === "none" ? 0 : expected;
     if (exact === version) return undefined;
@@ -371,7 +405,7 @@ export class PartitionWriter {
     this.#underWay = group.entries;
     group.held.sequence += group.records.length;
     try {
-      const sent = await this.#send(group.batch);
+      const sent = await this.#send(group.batch, Math.min(...group.entries.map(({ pending }) => pending.deadline)));
       if (sent.kind === "refused") return this.#refuse(group, sent.error);
       if (sent.kind === "stands" && sent.baseOffset === group.end && this.#accept(group)) return this.#commit(group);
       // P5: somebody wrote in between, or the tailer was faster.
@@ -430,7 +464,7 @@ export class PartitionWriter {
     if (sent.kind === "stands") await log.verify().catch((error: unknown) => environment.logger.warn({ lane: log.lane, error }, "the log could not be compared with what was read of it"));
     for (let failures = 2; !this.#closed && log.failure === undefined; failures++) {
       if (log.rewinds === held.rewinds && log.claim?.nonce !== held.nonce) return true;
-      await this.#open();
+      await this.#open(true);
       if (this.#holds() !== undefined) return true;
       await pause(environment, failures, this.#ending.signal);
     }
@@ -467,11 +501,10 @@ export class PartitionWriter {
     return refused("unavailable", `${lane} takes no writes now: ${message}; nothing was written`, { retryable: !isFinal(error), cause: error });
   }
 
-  /** P4, P6. The same bytes, until it is known what became of them, or that only a claim can tell. */
-  async #send(batch: Buffer): Promise<Sent> {
-    const { link, requestTimeoutMs, appendTimeoutMs, environment } = this.#options;
-    const { clock } = environment;
-    const since = clock.elapsed();
+  /** P4, P6. The same bytes, until it is known what became of them, or that only a claim can tell. Nothing that is not on its way is sent once `until` is near (P10). */
+  async #send(batch: Buffer, until = this.#options.environment.clock.elapsed() + this.#options.appendTimeoutMs): Promise<Sent> {
+    const { link, requestTimeoutMs, environment } = this.#options;
+    const isLate = (): boolean => this.#closed || environment.clock.elapsed() + LONGEST_PAUSE_MS >= until;
     let doubt = false;
     let resends = 0;
     for (let failures = 0; ; failures++) {
@@ -485,10 +518,10 @@ export class PartitionWriter {
         const { errorCode } = error;
         if (OUT.has(errorCode)) return { kind: "out", error };
         if (!DEFINITE.has(errorCode)) doubt = true;
-        else if (!doubt && (errorCode !== KAFKA_ERROR.notEnoughReplicas || this.#closed || clock.elapsed() - since >= appendTimeoutMs)) return { kind: "refused", error };
+        else if (!doubt && (errorCode !== KAFKA_ERROR.notEnoughReplicas || isLate())) return { kind: "refused", error };
       } else if (!(error instanceof RequestLost)) throw error;
       else if (error.sent) doubt = true;
-      if (!doubt && (this.#closed || clock.elapsed() - since >= appendTimeoutMs)) return { kind: "refused", error };
+      if (!doubt && isLate()) return { kind: "refused", error };
       if (doubt && (this.#closed || resends++ >= MAX_RESENDS)) return { kind: "out", error };
       environment.logger.debug({ lane: this.#options.log.lane, error }, "a batch is sent again");
       await pause(environment, failures, this.#ending.signal);
@@ -530,7 +563,7 @@ export class PartitionWriter {
       if (isOver(pending)) this.#answer(pending, this.#obstacle ?? refused("unavailable", `${lane} did not take the append in time; nothing was written`, { retryable: true }));
     }
     this.#queue = this.#queue.filter((pending) => !pending.answered);
-    if (next < Number.POSITIVE_INFINITY) this.#timer = clock.setTimer(next - now, () => this.#sweep(), { keepAlive: true });
+    if (next < Number.POSITIVE_INFINITY) this.#timer = clock.setTimer(Math.ceil(next - now), () => this.#sweep(), { keepAlive: true });
   }
 }
 

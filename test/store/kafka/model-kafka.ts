@@ -156,14 +156,25 @@ export class ModelKafka {
     return undefined;
   }
 
-  /** An unclean election: what stands from `offset` on is gone, with what the broker knew of producers. */
+  /** An unclean election: what stands from `offset` on is gone. */
   cutOff(topic: string, partition: number, offset: number): void {
     const log = this.partition(topic, partition);
     log.batches = log.batches.filter((bytes) => Number(bytes.readBigInt64BE(0)) < offset);
     log.end = Math.min(log.end, offset);
     log.leaderEpoch++;
-    log.producers.clear();
+    this.#recover(log);
     for (const wake of log.waiting) wake();
+  }
+
+  /** What a broker knows of producers is what stands in its log. */
+  #recover(log: ModelPartition): void {
+    log.producers.clear();
+    for (const { producerId, epoch, sequence, count, baseOffset } of batchesIn(Buffer.concat(log.batches))) {
+      if (producerId < 0) continue;
+      const known = log.producers.get(producerId);
+      const recent = [...(known?.epoch === epoch ? known.recent : []), { first: sequence, count, baseOffset }].slice(-5);
+      log.producers.set(producerId, { epoch, last: sequence + count - 1, recent });
+    }
   }
 
   async fetch(topic: string, partition: number, { offset, maxWaitMs, maxBytes }: FetchRequest, closed: AbortSignal): Promise<Fetched> {
