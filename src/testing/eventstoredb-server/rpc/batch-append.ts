@@ -80,17 +80,19 @@ class Worker {
 
   #receive(request: BatchAppendReq): void {
     if (!this.#open) return;
+    let id = "";
     try {
-      this.#collect(request);
+      id = uuidText(request.getCorrelationId());
+      this.#collect(request, id);
     } catch (error) {
-      const stream = streamNameOf(request.getOptions()?.getStreamIdentifier()) ?? "";
+      const stream = streamNameOf(request.getOptions()?.getStreamIdentifier()) ?? this.#pending.get(id)?.stream ?? "";
+      this.#forget(id);
       this.#answer(request, stream, badRequestStatus(error instanceof BadRequest ? error.message : String(error)));
     }
   }
 
-  #collect(request: BatchAppendReq): void {
-    const id = uuidText(request.getCorrelationId());
-    const pending = this.#opened(request, id) ?? this.#pending.get(id);
+  #collect(request: BatchAppendReq, id: string): void {
+    const pending = request.hasOptions() ? this.#opened(request, id) : this.#pending.get(id);
     if (pending === undefined) return;
     for (const message of request.getProposedMessagesList()) {
       const event = proposedEvent(message);
@@ -106,13 +108,14 @@ class Worker {
       this.#forget(id);
       this.#carryOut(request, pending);
     } else {
+      this.#pending.set(id, pending);
       pending.timer ??= this.#server.environment.clock.setTimer(pending.timeoutMs, () => {
         if (this.#forget(id)) this.#answer(request, pending.stream, timeoutStatus()); // B4
       });
     }
   }
 
-  /** What the options of a frame begin, B1; undefined where it has none, or was answered. */
+  /** What the options of a frame begin, B1; undefined where it was answered. */
   #opened(request: BatchAppendReq, id: string): Pending | undefined {
     const options = request.getOptions();
     if (options === undefined) return undefined;
@@ -131,11 +134,7 @@ class Worker {
     }
     const expectation = expectationOf(options, options.hasStreamPosition() ? options.getStreamPosition() : undefined);
     if (expectation === undefined) throw new BadRequest("'None' is not a valid ExpectedStreamPositionOneofCase");
-    const known = this.#pending.get(id);
-    if (known !== undefined) return known;
-    const pending: Pending = { stream, expectation, events: [], timeoutMs, bytes: 0, timer: undefined };
-    this.#pending.set(id, pending);
-    return pending;
+    return this.#pending.get(id) ?? { stream, expectation, events: [], timeoutMs, bytes: 0, timer: undefined };
   }
 
   #forget(id: string): boolean {
@@ -145,16 +144,15 @@ class Worker {
 
   #carryOut(request: BatchAppendReq, { stream, expectation, events }: Pending): void {
     if (stream === "" || stream === "$$") throw new BadRequest("Specified argument was out of the range of valid values. (Parameter 'eventStreamId')");
-    const carryOut = (): Result => resultOf(this.#server.engine.append(stream, expectation.expected, events), stream, expectation);
-    if (this.#server.faults.none) {
-      let result: Result;
+    const carryOut = (): Result => {
       try {
-        result = carryOut();
-      } catch {
-        result = unknownStatus();
+        return resultOf(this.#server.engine.append(stream, expectation.expected, events), stream, expectation);
+      } catch (error) {
+        this.#server.environment.logger.error({ error, stream }, "an append could not be written");
+        return unknownStatus();
       }
-      return this.#answer(request, stream, result);
-    }
+    };
+    if (this.#server.faults.none) return this.#answer(request, stream, carryOut());
     this.#underWay++;
     underFaults(this.#server, "batch-append", stream, carryOut, timeoutStatus)
       .then(

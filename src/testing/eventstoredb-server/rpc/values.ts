@@ -29,9 +29,11 @@ export function uuidText(uuid: UUID | undefined): string {
     const hex = bits(structured.getMostSignificantBits()) + bits(structured.getLeastSignificantBits());
     return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
   }
-  const text = uuid.getString().toLowerCase();
-  if (!UUID_TEXT.test(text)) throw new BadRequest(`Unrecognized Guid format: ${uuid.getString()}`);
-  return text;
+  const text = uuid.getString();
+  if (UUID_TEXT.test(text)) return text;
+  const lower = text.toLowerCase();
+  if (!UUID_TEXT.test(lower)) throw new BadRequest(`Unrecognized Guid format: ${text}`);
+  return lower;
 }
 
 export function uuidOf(text: string, structured: boolean): UUID {
