@@ -1,7 +1,7 @@
 /** Reads the command line and does what it says. Each group of commands loads its backend when it is asked for. */
 import { parseArgs } from "node:util";
 import { InvalidArgument } from "../errors.ts";
-import type { CommitOrder } from "../store/postgres/index.ts";
+import type { CommitOrder, ViewBuild } from "../store/postgres/index.ts";
 
 const USAGE = `Usage: tidemark postgres COMMAND --store URL [options]
 
@@ -10,6 +10,7 @@ const USAGE = `Usage: tidemark postgres COMMAND --store URL [options]
   archive      moves the partitions that end at --through POSITION or before out of the log, to the schema --into (default: with _archive behind the log's own);
                refuses where streams could not be read any more, unless --unreadable allows it
   restore      brings archived partitions back, from the youngest on, down to the one with --from POSITION
+  views        lists read models, their versions and who moves them; --drop MODEL drops what is old of one, with --version N that version alone
 
   --store URL   postgres://user@host:5432/database?schema=tidemark&viewsSchema=tidemark_views (default: TIDEMARK_STORE)
   --dry-run     prints what would be done and does nothing
@@ -57,6 +58,20 @@ const COMMANDS: Readonly<Record<string, (call: Call) => Promise<void>>> = {
     if (partitions.length === 0) return print("-- nothing is archived there\n");
     print(dryRun ? `${sql.join("\n")}\n` : `${partitions.map(({ name }) => name).join(", ")} restored\n`);
   },
+
+  async views({ options, values, dryRun, print }) {
+    const { dropPostgresViews, postgresViewBuilds } = await import("../store/postgres/index.ts");
+    const { drop: model } = values;
+    const version = whole("version", values.version);
+    if (model === undefined) {
+      for (const build of await postgresViewBuilds(options)) print(lineOf(build));
+      return;
+    }
+    const dropped = await dropPostgresViews({ ...options, model, dryRun, ...(version !== undefined && { version }) });
+    if (dropped.length === 0) return print(`-- nothing of ${model} is old\n`);
+    print(dryRun ? "-- would drop:\n" : "dropped:\n");
+    for (const build of dropped) print(lineOf(build));
+  },
 };
 
 /** The exit code. Errors: InvalidArgument, those of the backend. */
@@ -89,11 +104,18 @@ function parsed(args: readonly string[]) {
         from: { type: "string" },
         into: { type: "string" },
         unreadable: { type: "boolean" },
+        drop: { type: "string" },
+        version: { type: "string" },
       },
     });
   } catch (cause) {
     throw new InvalidArgument(`${(cause as Error).message}\n\n${USAGE}`, { cause });
   }
+}
+
+function lineOf({ model, version, build, state, place, shards, events, bytes, owners }: ViewBuild): string {
+  const moved = owners.length === 0 ? "" : `  moved by ${owners.join(", ")}`;
+  return `${model}  version ${version} build ${build}  ${state}  ${events} events${shards > 1 ? `  ${shards} shards` : ""}  ${(bytes / 2 ** 20).toFixed(1)} MiB  ${place}${moved}\n`;
 }
 
 function needed(name: string, text: string | undefined): number {

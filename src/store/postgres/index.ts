@@ -18,8 +18,10 @@ import { eventsOn } from "./postgres-events.ts";
 import { toTidemarkError } from "./postgres-error.ts";
 import { snapshotsOn } from "./postgres-snapshots.ts";
 import { viewsOn } from "./postgres-views.ts";
+import { dropBuilds, listBuilds, type DropOptions, type ViewBuild } from "./view-builds.ts";
 import { VIEW_SCHEMA } from "./view-schema.ts";
 
+export type { DropOptions, ViewBuild } from "./view-builds.ts";
 export { sqlView, type SqlConnection, type SqlViewOptions } from "./sql-view.ts";
 
 export interface PostgresOptions {
@@ -154,6 +156,26 @@ async function administered<T>(options: PostgresStoreOptions, work: (db: Databas
     } catch (error) {
       throw toTidemarkError(error, db.name);
     }
+    await link.close();
+    return result;
+  });
+}
+
+/** What stands of the read models in the schema of views. Errors: InvalidArgument, StoreUnavailable. */
+export function postgresViewBuilds(options: PostgresViewsOptions): Promise<readonly ViewBuild[]> {
+  return onBuilds(options, (db, schema) => listBuilds(db, schema));
+}
+
+/** Drops what is old of a read model; with `dryRun` only tells what that is. Errors: InvalidArgument, StoreUnavailable. */
+export function dropPostgresViews({ model, version, dryRun = false, ...options }: PostgresViewsOptions & DropOptions): Promise<readonly ViewBuild[]> {
+  return onBuilds(options, (db, schema) => dropBuilds(db, schema, { model, dryRun, ...(version !== undefined && { version }) }));
+}
+
+async function onBuilds<T>(options: PostgresViewsOptions, work: (db: Database, schema: string) => Promise<T>): Promise<T> {
+  const schema = viewsSchemaOf(options);
+  return linked({ ...options, listener: false, poolSize: 1 }, async (link) => {
+    await ensureViews(link.db, schema, { ...options, migrate: false });
+    const result = await work(link.db, schema);
     await link.close();
     return result;
   });

@@ -14,6 +14,7 @@
 import { hash } from "node:crypto";
 import { Aborted } from "../../errors.ts";
 import type { Environment, Timer } from "../../environment.ts";
+import type { Queryable } from "./database.ts";
 import type { Ask, Tenant } from "./listener.ts";
 
 /** How often an owner shows that it is alive, and whoever stands by looks. */
@@ -67,6 +68,14 @@ const TERMINATE = `SELECT pg_terminate_backend(pid) FROM (SELECT DISTINCT pid FR
 
 /** Sessions that hold the lock whose key is $1. */
 export const HELD = `(SELECT DISTINCT pid FROM (${LOCKS}) l WHERE key = $1::bigint AND pid <> pg_backend_pid()) held`;
+
+/** Names of the processes that hold any of the locks. */
+export async function holdersOf(session: Queryable, keys: readonly string[]): Promise<readonly string[]> {
+  const rows = await session.query(`SELECT DISTINCT coalesce(nullif(a.application_name, ''), 'process') || ' (pid ' || l.pid || ')' FROM (${LOCKS}) l JOIN pg_catalog.pg_stat_activity a USING (pid) WHERE l.key = ANY ($1::bigint[]) ORDER BY 1`, [
+    keys,
+  ]);
+  return rows.map(([name]) => String(name));
+}
 
 /** The key of an advisory lock, by what it is for. */
 export function lockKey(name: string): string {

@@ -2,7 +2,7 @@
 import type { PoolClient } from "pg";
 import { concatMap } from "rxjs";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { accepted, aggregate, readModel, table, tidemark, type App, type ViewStore } from "../../../src/index.ts";
+import { accepted, aggregate, readModel, table, tidemark, type App, type OpenPage, type OpenView, type SqlAccess, type ViewStore } from "../../../src/index.ts";
 import { postgresViews, sqlView } from "../../../src/store/postgres/index.ts";
 import { killAll, type Child } from "./processes.ts";
 import { owners, startService, type Service } from "./service-process.ts";
@@ -97,17 +97,18 @@ describe.skipIf(!available)("the owner of a read model on PostgreSQL", () => {
     const [old, next] = [await (await views(schema)).open(KEY, definition), await (await views(schema)).open(KEY, definition)];
     const signal = AbortSignal.timeout(20_000);
     await old.claim?.(signal);
-    const page = old.sql?.page(0, { timeoutMs: 30_000, onLateWrite: () => undefined });
-    await (page?.held as PoolClient).query("INSERT INTO notes VALUES ('old')");
+    const pageOf = (view: OpenView): OpenPage => (view.sql as SqlAccess).page(0, { timeoutMs: 30_000, onLateWrite: () => undefined });
+    const page = pageOf(old);
+    await (page.held as PoolClient).query("INSERT INTO notes VALUES ('old')");
     const waiting = next.claim?.(signal);
     await terminateOwner();
     await waiting;
-    page?.seal();
-    await expect(page?.commit(at(1))).rejects.toMatchObject({ code: "StoreUnavailable" });
-    const mine = next.sql?.page(0, { timeoutMs: 30_000, onLateWrite: () => undefined });
-    await (mine?.held as PoolClient).query("INSERT INTO notes VALUES ('next')");
-    mine?.seal();
-    expect(await mine?.commit(at(1))).toBe("committed");
+    page.seal();
+    await expect(page.commit(at(1))).rejects.toMatchObject({ code: "StoreUnavailable" });
+    const mine = pageOf(next);
+    await (mine.held as PoolClient).query("INSERT INTO notes VALUES ('next')");
+    mine.seal();
+    expect(await mine.commit(at(1))).toBe("committed");
     expect(await next.sql?.read(async (held) => (await (held as PoolClient).query("SELECT note FROM notes")).rows)).toEqual([{ note: "next" }]);
   });
 

@@ -6,7 +6,7 @@ import { Kysely, PostgresDialect, sql } from "kysely";
 import type { PoolClient } from "pg";
 import { concatMap, mergeMap } from "rxjs";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { accepted, aggregate, isTidemarkError, readModel, tidemark, type App, type Logger, type ReadModel } from "../../../src/index.ts";
+import { accepted, aggregate, isTidemarkError, readModel, tidemark, type App, type Logger, type OpenPage, type ReadModel, type SqlAccess } from "../../../src/index.ts";
 import { postgresViews, sqlView } from "../../../src/store/postgres/index.ts";
 import { until } from "./shared.ts";
 import { available, newSchema, testDatabase, type TestDatabase } from "./support.ts";
@@ -77,7 +77,8 @@ describe.skipIf(!available)("read models in SQL of one's own", () => {
     return last;
   };
   const schemas = async (): Promise<readonly string[]> => (await database.sql<{ name: string }>("SELECT nspname AS name FROM pg_namespace WHERE nspname LIKE $1 ORDER BY 1", `${schema}_views_%`)).map(({ name }) => name);
-  const EXPECTED = [0, 1, 2].map((n) => ({ id: `c${n}`, sum: [18, 22, 26][n] as number - (n === 0 ? 0 : 0), applied: 4 - (n === 0 ? 0 : 0) }));
+  /** What `written(app, 12)` makes. */
+  const EXPECTED = [18, 22, 26].map((sum, n) => ({ id: `c${n}`, sum, applied: 4 }));
 
   it("are written and read by hand on the client of the page and of the query", async () => {
     newStore();
@@ -165,7 +166,6 @@ describe.skipIf(!available)("read models in SQL of one's own", () => {
     for (const by of [1, 2, 3]) await writer.at(Counter, "a").add(by);
     await writer.at(Counter, "b").add(2000);
     await writer.at(Counter, "a").add(4);
-    await until(() => writer.readModel(raw(add) as never) !== undefined, "never").catch(() => undefined);
     await writer.close();
     const model = readModel("later", { from: [Counter], view: byHand, project: (events$, { view }) => events$.pipe(mergeMap(({ id, data }) => add(view, { id, by: data.by }))) });
     const app = await open(model);
@@ -257,14 +257,13 @@ describe.skipIf(!available)("read models in SQL of one's own", () => {
       const options = { timeoutMs: 1000, onLateWrite: () => undefined };
       const next = { position: { log: 1 }, store: "s", events: 1 };
       const [first, second] = [await mine.open(key, byHand.definition), await theirs.open(key, byHand.definition)];
-      const winning = first.sql?.page(0, options);
-      await add(winning?.held as PoolClient, { id: "a", by: 1 });
-      const losing = second.sql?.page(0, options);
-      const waits = add(losing?.held as PoolClient, { id: "a", by: 10 }).catch((error: unknown) => error);
-      winning?.seal();
-      expect(await winning?.commit(next)).toBe("committed");
-      expect(losing?.verdict(await waits)).toBe("lost");
-      losing?.discard();
+      const [winning, losing] = [first, second].map(({ sql: access }) => (access as SqlAccess).page(0, options)) as [OpenPage, OpenPage];
+      await add(winning.held as PoolClient, { id: "a", by: 1 });
+      const waits = add(losing.held as PoolClient, { id: "a", by: 10 }).catch((error: unknown) => error);
+      winning.seal();
+      expect(await winning.commit(next)).toBe("committed");
+      expect(losing.verdict(await waits)).toBe("lost");
+      losing.discard();
       expect(await second.sql?.read((held) => all(held as PoolClient))).toEqual([{ id: "a", sum: 1, applied: 1 }]);
       expect((await second.checkpoint()).revision).toBe(1);
     } finally {
