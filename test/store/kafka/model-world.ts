@@ -40,7 +40,7 @@ export class ModelWorld {
   async when<T>(promise: Promise<T>, boundMs = 60_000): Promise<T> {
     let settled = false;
     const done = (): void => void (settled = true);
-    promise.then(done, done);
+    void promise.catch(() => undefined).finally(done);
     const { clock } = this.environment;
     for (let passed = 0; !settled; passed += 5) {
       if (passed > boundMs) throw new Error(`not within ${boundMs} ms of simulated time`);
