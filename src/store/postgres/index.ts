@@ -11,7 +11,7 @@ import type { EventStore } from "../event-store.ts";
 import { archive, partitionsOf, restore, type ArchiveOptions, type ArchiveReport, type Partition } from "./archive.ts";
 import { assertSchema, Database, quoted, type DatabaseOptions } from "./database.ts";
 import { Listener } from "./listener.ts";
-import { assertShape, standingShape, validateShape, type CommitOrder, type LogShape, type WantedShape } from "./log-shape.ts";
+import { assertIsolation, assertShape, standingShape, validateShape, type CommitOrder, type LogShape, type WantedShape } from "./log-shape.ts";
 import { ensureSchema, plannedSql } from "./migrate.ts";
 import { logSchema } from "./migrations.ts";
 import { eventsOn } from "./postgres-events.ts";
@@ -220,6 +220,7 @@ async function ensureLog(db: Database, schema: string, options: PostgresStoreOpt
 /** Undefined: there is none. Errors: InvalidArgument where another shape is wanted. */
 async function standing(db: Database, schema: string, wanted: WantedShape): Promise<LogShape | undefined> {
   try {
+    await assertIsolation(db);
     const found = await standingShape(db, schema);
     if (found !== undefined) assertShape(db, schema, wanted, found);
     return found;

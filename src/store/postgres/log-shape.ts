@@ -1,7 +1,7 @@
 /**
  * How a log is laid out. It is chosen when its schema is made, stands in `meta`, and never changes: positions and readers rest on it.
  */
-import { InvalidArgument } from "../../errors.ts";
+import { InvalidArgument, StoreUnavailable } from "../../errors.ts";
 import { quoted, type Database, type Queryable } from "./database.ts";
 
 /**
@@ -54,6 +54,18 @@ export async function standingShape(db: Queryable, schema: string): Promise<LogS
   if (!meta.has("log_version")) return undefined;
   const events = meta.get("events_per_partition");
   return { commitOrder: meta.get("commit_order") === "horizon" ? "horizon" : "lock", eventsPerPartition: typeof events === "string" ? Number(events) : undefined };
+}
+
+/**
+ * What writes and reads a log relies on each statement having a snapshot of its own, younger than the locks that it has waited for. Under another isolation
+ * positions would be drawn twice and refused, and behind the horizon events would be missed. Errors: StoreUnavailable.
+ */
+export async function assertIsolation(db: Database): Promise<void> {
+  const [row] = await db.query("SELECT current_setting('default_transaction_isolation')");
+  if (row?.[0] === "read committed") return;
+  throw new StoreUnavailable(`${db.name} has default_transaction_isolation = '${row?.[0]}' for this role, and Tidemark needs 'read committed': ALTER ROLE … SET default_transaction_isolation = 'read committed'`, {
+    details: { database: db.name, found: row?.[0] },
+  });
 }
 
 /** Errors: InvalidArgument, which names the option. */

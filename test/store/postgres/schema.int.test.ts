@@ -32,6 +32,26 @@ describe.skipIf(!available)("the schema in PostgreSQL", () => {
     await expect(postgresViews({ connection: database.url, viewsSchema: schema })).rejects.toMatchObject({ code: "SchemaTooNew" });
   });
 
+  it("is not opened where statements would not see what was committed while they waited", async () => {
+    const url = new URL(database.url);
+    url.searchParams.set("options", "-c default_transaction_isolation=repeatable\\ read");
+    await expect(postgresStore({ connection: url.href, schema: newSchema() })).rejects.toMatchObject({ code: "StoreUnavailable", retryable: false, message: expect.stringContaining("ALTER ROLE") });
+  });
+
+  it("of the first version is updated under processes that go on with it", async () => {
+    const schema = newSchema();
+    const running = kept(await postgresStore({ connection: database.url, schema }));
+    await running.append([appendOf("order-1", 0, ["a", "b"])]);
+    await database.sql(`DROP FUNCTION ${schema}.append_each; UPDATE ${schema}.meta SET value = '1' WHERE name = 'log_version'`);
+    await expect(postgresStore({ connection: database.url, schema, migrate: false })).rejects.toMatchObject({ code: "StoreUnavailable", message: expect.stringContaining("is at version 1") });
+    await expect(postgresStore({ connection: database.url, schema, commitOrder: "horizon" })).rejects.toMatchObject({ code: "InvalidArgument" });
+    const updated = kept(await postgresStore({ connection: database.url, schema }));
+    // What a process of the first version calls.
+    expect(await database.sql(`SELECT * FROM ${schema}.append_checked('{order-1}', '{2}', '{1}', '{c}', '{Happened}', '{1}', ARRAY['{}'], ARRAY['{}'])`)).toEqual([{ versions: [3], positions: ["3"] }]);
+    expect(await updated.append([appendOf("order-1", 1, ["d"])])).toMatchObject([{ kind: "conflict", actual: 3, missing: [{ id: "b", version: 2 }, { id: "c", version: 3 }] }]);
+    expect((await readChecked(running)).size).toBe(3);
+  });
+
   it("that is missing is named where it may not be made", async () => {
     await expect(postgresStore({ connection: database.url, schema: "nowhere", migrate: false })).rejects.toMatchObject({ code: "StoreUnavailable", message: expect.stringContaining("tidemark postgres migrate") });
     expect(await database.sql("SELECT 1 FROM pg_namespace WHERE nspname = 'nowhere'")).toEqual([]);
