@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { available, testDatabase } from "../store/postgres/support.ts";
 import { codeBlocks, type CodeBlock } from "./markdown.ts";
 import { PackedProject } from "./packed-project.ts";
 
@@ -15,17 +16,21 @@ const blocksOf = (file: string): readonly CodeBlock[] => codeBlocks(readFileSync
 
 const project = new PackedProject();
 const guide = blocksOf("docs/guide.md");
-const [installation, ...commands] = guide.flatMap((block, index) => {
+const shell = guide.flatMap((block, index) => {
   if (block.language !== "sh") return [];
   const next = guide[index + 1];
   return [{ line: block.line, code: block.code, prints: next?.language === "text" ? next.code : undefined }];
 });
+/** What is installed is there before anything is compiled. */
+const isInstallation = ({ code }: { readonly code: string }): boolean => /^npm (init|install)/.test(code);
+const installations = shell.filter(isInstallation);
+const commands = shell.filter((block) => !isInstallation(block));
 let packed: readonly string[] = [];
 
 beforeAll(async () => {
   packed = await project.pack();
   for (const { file, code } of guide) if (file !== undefined) project.write(file, code);
-  await project.shell((installation?.code ?? "").replace("mkdir src", "mkdir -p src"));
+  for (const { code } of installations) await project.shell(code.replace("mkdir src", "mkdir -p src"));
 }, 180_000);
 
 afterAll(() => project.remove());
@@ -60,6 +65,17 @@ describe("the guide", () => {
   it.each(commands)("runs, and prints what it says it prints (line $line)", async ({ code, prints }) => {
     const printed = await project.shell(code);
     if (prints !== undefined) expect(printed).toBe(prints);
+  }, 60_000);
+
+  it.skipIf(!available)("has a read model in SQL that runs on PostgreSQL as printed, through the query builder that it shows", async () => {
+    const database = await testDatabase();
+    try {
+      const [line = "", ...prints] = guide.find(({ language, code }) => language === "console" && code.includes("src/teams.ts"))?.code.split("\n") ?? [];
+      const [, variable = "", command = ""] = /^\$ (STORE)=\S+ (.+)$/.exec(line) ?? [];
+      expect(await project.shell(`${variable}=${database.url} ${command}`)).toBe(prints.join("\n"));
+    } finally {
+      await database.drop();
+    }
   }, 60_000);
 
   it("has a service that answers a read with the write that its token names", async () => {
