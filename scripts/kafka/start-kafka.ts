@@ -34,7 +34,7 @@ export interface StartKafkaOptions {
   readonly formatArguments?: readonly string[];
   /** How a client connects, where overrides ask for more than an address. */
   readonly client?: Pick<KafkaConfig, "ssl" | "sasl">;
-  /** How long the cluster may take until it serves, milliseconds. Default 60,000. */
+  /** How long the cluster may take until it serves, milliseconds. Default 120,000. */
   readonly startTimeoutMs?: number;
   readonly onDownload?: (version: string) => void;
   /** Called when a node ends without having been asked to. */
@@ -67,7 +67,7 @@ interface Identity {
 
 /** Starts a cluster. Errors: KafkaUnavailable, in one line. */
 export async function startKafka(options: StartKafkaOptions = {}): Promise<KafkaCluster> {
-  const { brokers = 1, version = DEFAULT_VERSION, overrides = {}, jvmOptions = LASTING_JVM, formatArguments = [], startTimeoutMs = 60_000, signal } = options;
+  const { brokers = 1, version = DEFAULT_VERSION, overrides = {}, jvmOptions = LASTING_JVM, formatArguments = [], startTimeoutMs = 120_000, signal } = options;
   const jars = await kafkaJars(version, { ...(signal === undefined ? {} : { signal }), onDownload: () => options.onDownload?.(version) });
   const temporary = options.data === undefined ? mkdtempSync(join(tmpdir(), "tidemark-kafka-")) : undefined;
   const folder = temporary ?? resolve(options.data ?? "");

@@ -9,7 +9,7 @@ import { newTopicPrefix, ownKafkaAvailable, sharedKafka, startKafka, kafkaAvaila
 import { freePorts } from "../../scripts/kafka/free-ports.ts";
 
 const repository = resolve(import.meta.dirname, "../..");
-const START_MS = 90_000;
+const START_MS = 180_000;
 
 /** Where the launcher puts temporary data in these tests, so that what is left behind is seen. */
 const scratch = mkdtempSync(join(tmpdir(), "tidemark-test-"));

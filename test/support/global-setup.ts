@@ -9,7 +9,8 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   project.provide("components", components);
   const door = await openDoor(async () => {
     const { QUICK_JVM, startKafka } = await import("../../scripts/kafka/start-kafka.ts");
-    return startKafka({ jvmOptions: QUICK_JVM });
+    // Tests that wait for a compaction wait less.
+    return startKafka({ jvmOptions: QUICK_JVM, overrides: { "log.cleaner.backoff.ms": "200" } });
   });
   project.provide("kafkaDoor", door.path);
   return () => door.close();

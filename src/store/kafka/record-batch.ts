@@ -59,8 +59,8 @@ export class BatchWriter {
     this.#at = count === 0 ? BATCH_OVERHEAD : (this.#ends[count - 1] as number);
   }
 
-  /** Begins a record; its headers follow, exactly as many as are announced, then `endRecord`. `key` null: none. */
-  beginRecord(key: string | null, value: string, headers: number): void {
+  /** Begins a record; its headers follow, exactly as many as are announced, then `endRecord`. `key` null: none; `value` null: a tombstone. */
+  beginRecord(key: string | null, value: string | null, headers: number): void {
     this.#record = this.#at;
     this.#reserve(32);
     // Room for the length, which takes two bytes for most records.
@@ -70,7 +70,8 @@ export class BatchWriter {
     this.#varint(this.#count);
     if (key === null) this.#varint(-1);
     else this.#text(key);
-    this.#text(value);
+    if (value === null) this.#varint(-1);
+    else this.#text(value);
     this.#varint(headers);
   }
 

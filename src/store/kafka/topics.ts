@@ -20,6 +20,16 @@ export function eventsTopic(prefix: string, category: string): string {
   return `${prefix}.${category}.events`;
 }
 
+/** Compacted: the last snapshot of each stream. */
+export function snapshotsTopic(prefix: string, category: string): string {
+  return `${prefix}.${category}.snapshots`;
+}
+
+/** Compacted: what a read model publishes. */
+export function stateTopic(prefix: string, name: string): string {
+  return `${prefix}.${name}.state`;
+}
+
 /** Holds which categories there are, each with the id of its topic. */
 export function storeTopic(prefix: string): string {
   return `${prefix}.store`;
