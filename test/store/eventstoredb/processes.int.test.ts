@@ -31,7 +31,7 @@ describe("processes on one EventStoreDB", () => {
   async function writer(name: string): Promise<Child> {
     const child = start("../eventstoredb/child.ts", "write", url(), name);
     children.push(child);
-    await until(() => child.lines.includes("ready"), `${name} being ready`, 20_000);
+    await until(() => child.lines.includes("ready"), `${name} being ready`, 60_000);
     child.send("go");
     return child;
   }
@@ -48,12 +48,12 @@ describe("processes on one EventStoreDB", () => {
     for (const id of said("failed", writers)) expect(standing.has(id), `${id} had failed for certain`).toBe(false);
   }
 
-  it("rivals that are killed at any moment leave whole appends, each acknowledged one once", { timeout: 40_000 }, async () => {
+  it("rivals that are killed at any moment leave whole appends, each acknowledged one once", { timeout: 150_000 }, async () => {
     const writers: Child[] = [];
-    for (let round = 0; round < 3; round++) {
+    for (let round = 0; round < 2; round++) {
       const [one, two] = await Promise.all([writer(`a${round}`), writer(`b${round}`)]);
       writers.push(one, two);
-      await until(() => acknowledged(one) >= 60 && acknowledged(two) >= 60, "both having written", 20_000);
+      await until(() => acknowledged(one) >= 30 && acknowledged(two) >= 30, "both having written", 60_000);
       one.process.kill("SIGKILL");
       await one.exited;
       two.process.kill("SIGKILL");
@@ -62,35 +62,35 @@ describe("processes on one EventStoreDB", () => {
     await check(writers);
   });
 
-  it("a process that is stopped, overtaken and woken writes nothing over the other's events", { timeout: 40_000 }, async () => {
+  it("a process that is stopped, overtaken and woken writes nothing over the other's events", { timeout: 150_000 }, async () => {
     const [one, two] = await Promise.all([writer("a"), writer("b")]);
-    for (let round = 0; round < 2; round++) {
-      await until(() => acknowledged(one) >= 30 * (round + 1), "the first one having written", 20_000);
-      one.process.kill("SIGSTOP");
-      const before = acknowledged(two);
-      await until(() => acknowledged(two) >= before + 100, "the other one having gone on", 20_000);
-      one.process.kill("SIGCONT");
-    }
+    await until(() => acknowledged(one) >= 20, "the first one having written", 60_000);
+    one.process.kill("SIGSTOP");
+    const before = acknowledged(two);
+    await until(() => acknowledged(two) >= before + 50, "the other one having gone on", 60_000);
+    one.process.kill("SIGCONT");
+    const woken = acknowledged(one);
+    await until(() => acknowledged(one) >= woken + 10, "the first one going on", 60_000);
     await killAll([one, two]);
     await check([one, two]);
   });
 
-  it("a server that is killed and started again has everything that was acknowledged", { timeout: 40_000 }, async () => {
+  it("a server that is killed and started again has everything that was acknowledged", { timeout: 150_000 }, async () => {
     const writers = await Promise.all([writer("a"), writer("b")]);
     for (let round = 0; round < 2; round++) {
       const before = acknowledged(...writers);
-      await until(() => acknowledged(...writers) >= before + 50, "appends being acknowledged", 20_000);
+      await until(() => acknowledged(...writers) >= before + 20, "appends being acknowledged", 60_000);
       const { port } = server;
       await server.kill("SIGKILL");
       await serve(port);
     }
     const before = acknowledged(...writers);
-    await until(() => acknowledged(...writers) >= before + 20, "appends after the last start", 20_000);
+    await until(() => acknowledged(...writers) >= before + 20, "appends after the last start", 60_000);
     await killAll([...writers]);
     await check(writers);
   });
 
-  it("10: a process that has closed its stores ends by itself", { timeout: 20_000 }, async () => {
+  it("10: a process that has closed its stores ends by itself", { timeout: 60_000 }, async () => {
     const child = start("../eventstoredb/child.ts", "end", url());
     children.push(child);
     expect(await child.exited).toBe(0);
