@@ -25,7 +25,7 @@ export type FaultAction =
   | { readonly kind: "cut"; readonly carriedOut?: boolean; readonly afterMessages?: number }
   /** The stream that would carry the answer is ended as if all were well; a read or subscription sends that many messages before. */
   | { readonly kind: "end"; readonly carriedOut?: boolean; readonly afterMessages?: number }
-  /** Each message of the server is followed by a pause. */
+  /** A pause before the one answer, or after each message of a read or subscription. */
   | { readonly kind: "slow"; readonly betweenMs: number };
 
 export interface Fault {

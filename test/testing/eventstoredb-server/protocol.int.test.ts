@@ -15,7 +15,7 @@ import streamsPb from "@eventstore/db-client/generated/streams_pb.js";
 import type { ReadResp } from "@eventstore/db-client/generated/streams_pb.js";
 import { status, type ServiceError } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { batchRequest, idOf, nextFrame, outcomeOf, readRequest, trailersOf, Wire } from "./protocol.ts";
+import { batchRequest, identifier, idOf, nextFrame, proposed, outcomeOf, readRequest, trailersOf, Wire } from "./protocol.ts";
 import { freshStream, targets, type Target } from "./targets.ts";
 
 const MAX_APPEND_BYTES = 1024 * 1024;
@@ -136,6 +136,24 @@ describe.each(targets())("the protocol of $name", ({ open }) => {
   });
 
   describe("append", () => {
+    it("that is given up before it is whole writes nothing", async () => {
+      const stream = freshStream();
+      const stub = await wire.stub();
+      const given = new Promise((resolve) => {
+        const call = stub.append(resolve);
+        const header = new streamsPb.AppendReq();
+        header.setOptions(new streamsPb.AppendReq.Options());
+        header.getOptions()!.setStreamIdentifier(identifier(stream));
+        header.getOptions()!.setAny(new sharedPb.Empty());
+        call.write(header);
+        const event = new streamsPb.AppendReq();
+        event.setProposedMessage(proposed(new streamsPb.AppendReq.ProposedMessage(), small()));
+        call.write(event, () => call.cancel());
+      });
+      expect(await given).toMatchObject({ code: status.CANCELLED });
+      expect(await wire.append("Append", stream, "no_stream", [small()])).toEqual({ revision: 0n, position: expect.any(BigInt) });
+    });
+
     it("that is too large fails with a trailer that says how much is taken", async () => {
       expect(await wire.append("Append", freshStream(), "any", [sized(MAX_APPEND_BYTES)])).toEqual({ revision: 0n, position: expect.any(BigInt) });
       expect(await wire.append("Append", freshStream(), "any", [sized(MAX_APPEND_BYTES + 1)])).toEqual({ status: "3 maximum-append-size-exceeded" });

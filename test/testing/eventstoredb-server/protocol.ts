@@ -307,7 +307,7 @@ interface ProposedMessage {
   setCustomMetadata(data: Uint8Array): unknown;
 }
 
-function proposed<T extends ProposedMessage>(message: T, { id, type = "Tested", data = "{}", metadata = "" }: WireEvent): T {
+export function proposed<T extends ProposedMessage>(message: T, { id, type = "Tested", data = "{}", metadata = "" }: WireEvent): T {
   message.setId(uuid(id));
   message.getMetadataMap().set("type", type);
   message.getMetadataMap().set("content-type", "application/json");

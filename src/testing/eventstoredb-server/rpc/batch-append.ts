@@ -70,6 +70,7 @@ class Worker {
     };
     this.#call
       .on("data", (request: BatchAppendReq) => this.#receive(request))
+      .on("drain", () => this.#call.resume())
       .on("end", () => {
         this.#halfClosed = true;
         this.#endWhenDone(); // B5
@@ -176,10 +177,8 @@ class Worker {
     response.setStreamIdentifier(identifierOf(stream));
     if ("kind" in result) response.setSuccess(successOf(result));
     else response.setError(result); // B3
-    if (!this.#call.write(response)) {
-      this.#call.pause();
-      this.#call.once("drain", () => this.#call.resume());
-    }
+    // A client that does not take its answers is not listened to.
+    if (!this.#call.write(response)) this.#call.pause();
   }
 
   #endWhenDone(): void {

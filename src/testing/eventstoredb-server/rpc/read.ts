@@ -1,5 +1,5 @@
 /** Streams.Read: reads and subscriptions of a stream and of `$all` (Streams.Read.cs). */
-import type { handleServerStreamingCall, ServerWritableStream } from "@grpc/grpc-js";
+import { status, type handleServerStreamingCall, type ServerWritableStream } from "@grpc/grpc-js";
 import type { ReadReq, ReadResp } from "@eventstore/db-client/generated/streams_pb.js";
 import { mayAccess, type Caller } from "../engine/access.ts";
 import { eventFilter, type EventFilter } from "../engine/filter.ts";
@@ -86,7 +86,7 @@ async function interrupted(server: ServerSide, call: Call, action: FaultAction |
       else server.cut(call.getPeer());
       return true;
     case "time-out":
-      throw new RpcError(10, "Operation timed out: the read ran out of time");
+      throw new RpcError(status.ABORTED, "Operation timed out: the read ran out of time");
     case "drop-reply":
       await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
       return true;
@@ -141,7 +141,7 @@ function filterOf(options: Options): Filtering | undefined {
     return { filter: eventFilter({ on, regex, prefixes: expression.getPrefixList() }), ...(given.hasMax() ? { window: given.getMax() } : {}), interval };
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
-    throw new RpcError(12, `the test server knows the regular expressions of JavaScript, not all of .NET's: ${JSON.stringify(regex)}`);
+    throw new RpcError(status.UNIMPLEMENTED, `the test server knows the regular expressions of JavaScript, not all of .NET's: ${JSON.stringify(regex)}`);
   }
 }
 
