@@ -58,7 +58,7 @@ const loadKafka = () => loadClient("kafkajs", "npm install kafkajs@2.2.4", () =>
 const TOPIC_PARAMETERS = ["topicPrefix", "partitions", "replicationFactor", "minInsyncReplicas", "maxMessageBytes"] as const;
 
 const KAFKA: Scheme = {
-  parameters: [...TOPIC_PARAMETERS, "clientId", "owner", "claimOnly", "minHoldMs", "requestTimeoutMs", "appendTimeoutMs", "sasl", "tls"],
+  parameters: [...TOPIC_PARAMETERS, "clientId", "owner", "index", "claimOnly", "minHoldMs", "requestTimeoutMs", "appendTimeoutMs", "sasl", "tls"],
   open: async ({ target, parameters }, options) => {
     const { kafkaBackend, kafkaUrlOptions } = await loadKafka();
     return kafkaBackend({ ...kafkaUrlOptions(target, parameters), ...options });

@@ -9,6 +9,7 @@ import { KafkaEvents } from "./kafka-events.ts";
 import { checkOptions, maxAppendBytesOf, type KafkaStoreOptions } from "./kafka-options.ts";
 import { kafkaSnapshots } from "./kafka-snapshots.ts";
 import { memoryIndex } from "./memory-index.ts";
+import { sqliteIndex } from "./sqlite-index.ts";
 import { StoreTopic } from "./store-topic.ts";
 
 export { BrokerRefusal, KAFKA_ERROR, RequestLost } from "./cluster.ts";
@@ -54,7 +55,7 @@ export function kafkaStore(options: KafkaStoreOptions): EventStore {
     ...shared,
     closing,
     storeTopic: new StoreTopic(shared),
-    index: options.index ?? memoryIndex(),
+    index: typeof options.index === "string" ? sqliteIndex({ file: options.index, environment }) : (options.index ?? memoryIndex()),
     writer: checked.owner,
     minHoldMs: checked.minHoldMs,
     appendTimeoutMs: checked.appendTimeoutMs,

@@ -39,8 +39,8 @@ export interface KafkaStoreOptions {
   readonly requestTimeoutMs?: number;
   /** Longest wait for the outcome of an append, milliseconds; after it the append is refused (it was not sent) or `unknown`. */
   readonly appendTimeoutMs?: number;
-  /** Where what was read of the log is kept; default in memory. The store closes it. */
-  readonly index?: LogIndex;
+  /** Where what was read of the log is kept: the path of an SQLite file of this process's own, or an index, which the store closes; default in memory. */
+  readonly index?: LogIndex | string;
   readonly environment?: Partial<Environment>;
 }
 

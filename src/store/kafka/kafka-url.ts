@@ -11,7 +11,7 @@ export function kafkaUrlOptions(target: string, parameters: ReadonlyMap<string, 
   const sasl = saslOf(match[1], parameters.get("sasl"));
   const tls = parameters.get("tls");
   if (tls !== undefined && tls !== "true" && tls !== "false") throw new InvalidArgument("the parameter tls of a kafka: URL is true or false", { details: { tls } });
-  const text = <K extends "topicPrefix" | "clientId" | "owner">(name: K): Partial<Record<K, string>> => given(name, parameters.get(name));
+  const text = <K extends "topicPrefix" | "clientId" | "owner" | "index">(name: K): Partial<Record<K, string>> => given(name, parameters.get(name));
   const whole = <K extends "partitions" | "replicationFactor" | "minInsyncReplicas" | "maxMessageBytes" | "minHoldMs" | "requestTimeoutMs" | "appendTimeoutMs">(name: K): Partial<Record<K, number>> => {
     const value = parameters.get(name);
     return given(name, value === undefined || value === "" ? (value as undefined) : Number(value));
@@ -21,6 +21,7 @@ export function kafkaUrlOptions(target: string, parameters: ReadonlyMap<string, 
     ...text("topicPrefix"),
     ...text("clientId"),
     ...text("owner"),
+    ...text("index"),
     ...whole("partitions"),
     ...whole("replicationFactor"),
     ...whole("minInsyncReplicas"),

@@ -111,7 +111,11 @@ describe("a look-up in a compacted topic", () => {
     expect((await topic.get("k"))?.value).toBe("3");
     partition.batches.length = 0;
     partition.end_ = 0;
+    await topicOn(partition).put(record("other", "4"));
+    expect((await topic.get("other"))?.value).toBe("4");
     expect(await topic.get("k")).toBeUndefined();
+    for (const value of ["5", "6", "7", "8"]) await topicOn(partition).put(record("k", value));
+    expect((await topic.get("k"))?.value).toBe("8");
   });
 });
 
