@@ -4,14 +4,28 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { concatMap } from "rxjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { postgresBackend } from "../../../src/store/postgres/index.ts";
+import { accepted, aggregate, readModel, table, tidemark, type App } from "../../../src/index.ts";
+import { postgresBackend, sqlView } from "../../../src/store/postgres/index.ts";
 import type { Backend } from "../../../src/store/backend.ts";
 import { component } from "../../support/components.ts";
 import { appendOf, readChecked, until } from "./shared.ts";
 import { administer, available, newSchema, testDatabase, type TestDatabase } from "./support.ts";
 
 const pgbouncer = component("pgbouncer");
+
+const Counter = aggregate("counter", {
+  initial: () => ({ count: 0 }),
+  events: { Added: (state, { by }: { by: number }) => void (state.count += by) },
+  commands: { add: (_state, by: number, { emit }) => emit("Added", { by }) },
+});
+
+interface Sum {
+  id: string;
+  sum: number;
+  applied: number;
+}
 
 describe.skipIf(!available || !pgbouncer.available)("PostgreSQL behind PgBouncer in transaction mode", () => {
   let database: TestDatabase;
@@ -103,6 +117,43 @@ server_reset_query =
     expect(await theirs?.reader.sql?.('SELECT "count#" AS n FROM {table} WHERE "id" = $1', "a")).toEqual([{ n: 1 }]);
     await backends[0].snapshots?.save([{ stream: "order-1", version: 1, eventId: "e", position: { log: 1 }, schemaVersion: 1, state: "{}", window: "[]", checksum: "c", takenAt: 1 }]);
     expect((await backends[1].snapshots?.load("order-1"))?.version).toBe(1);
+  });
+
+  it.each([
+    ["a table, owned through a listener past the pooler", "table", true],
+    ["a table, by races alone", "table", false],
+    ["SQL of its own, owned through a listener past the pooler", "sql", true],
+    ["SQL of its own, by races alone", "sql", false],
+  ] as const)("moves a read model in %s, exactly once, and goes on when the other process leaves", { timeout: 60_000 }, async (_, kind, listens) => {
+    const schema = newSchema();
+    const inTable = readModel("sums", {
+      from: [Counter],
+      view: table<Sum>("sums", { key: "id" }),
+      project: (events$, { view }) => events$.pipe(concatMap(({ id, data }) => view.update(id, (row) => ({ id, sum: (row?.sum ?? 0) + data.by, applied: (row?.applied ?? 0) + 1 })))),
+    });
+    const inSql = readModel("sums", {
+      from: [Counter],
+      view: sqlView({ create: "CREATE TABLE sums (id text PRIMARY KEY, sum int NOT NULL, applied int NOT NULL)", open: ({ client }) => client }),
+      project: (events$, { view }) =>
+        events$.pipe(concatMap(({ id, data }) => view.query("INSERT INTO sums VALUES ($1, $2, 1) ON CONFLICT (id) DO UPDATE SET sum = sums.sum + excluded.sum, applied = sums.applied + 1", [id, data.by]))),
+    });
+    const rows = (app: App, atLeast: string): Promise<readonly Sum[]> =>
+      kind === "table"
+        ? app.query(inTable, (view) => view.find({}), { atLeast, timeoutMs: 20_000 })
+        : app.query(inSql, async (client) => (await client.query<Sum>("SELECT * FROM sums ORDER BY id")).rows, { atLeast, timeoutMs: 20_000 });
+    const apps: App[] = [];
+    for (let n = 0; n < 2; n++) apps.push(await tidemark({ store: await open(schema, listens && database.url), aggregates: [Counter], readModels: [kind === "table" ? inTable : inSql] }));
+    const [first, second] = apps as [App, App];
+    try {
+      let token = "";
+      for (let n = 0; n < 40; n++) token = accepted(await (n % 2 === 0 ? first : second).at(Counter, `c${n % 4}`).add(1)).token;
+      for (const app of apps) expect(await rows(app, token)).toEqual([0, 1, 2, 3].map((n) => ({ id: `c${n}`, sum: 10, applied: 10 })));
+      await first.close();
+      token = accepted(await second.at(Counter, "c0").add(5)).token;
+      expect((await rows(second, token))[0]).toEqual({ id: "c0", sum: 15, applied: 11 });
+    } finally {
+      for (const app of apps) await app.close();
+    }
   });
 
   it("is told from a server by what it refuses: settings for a session", async () => {
