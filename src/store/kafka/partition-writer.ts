@@ -219,7 +219,7 @@ export class PartitionWriter {
     this.#queue = this.#queue.filter((pending) => !pending.answered);
   }
 
-  /** What we hold, if the partition still is ours as far as the log was read. */
+  /** What we hold, if the partition still is ours as far as the log was read (P2). */
   #holds(): Held | undefined {
     const { log } = this.#options;
     const held = this.#held;
@@ -275,7 +275,7 @@ export class PartitionWriter {
     return log.claim?.nonce !== claim.nonce;
   }
 
-  /** P1, P2, P3. Undefined: another was faster, or the answer was another's. */
+  /** P1, P2, P3. Undefined: another was faster, or the answer was another's. Whether a later claim stands already is seen by whoever wants to write. */
   async #claim(): Promise<Held | undefined> {
     const { cluster, log, environment, transactionalId, requestTimeoutMs, writer } = this.#options;
     const { random, logger } = environment;
@@ -298,7 +298,6 @@ export class PartitionWriter {
     }
     const before = baseOffset === 0 ? undefined : log.index.claimAt(log.lane, baseOffset - 1);
     if (before !== undefined && before.producerId !== identity.producerId) await this.#stamp(before.producerId);
-    if (log.claim?.nonce !== nonce) return undefined;
     logger.info({ lane: log.lane, offset: baseOffset, ...identity, from: before?.writer }, "a partition was taken");
     return { ...identity, nonce, sequence: 1, rewinds: log.rewinds };
   }
