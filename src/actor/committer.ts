@@ -5,6 +5,7 @@
  * G2 A group holds at most the store's number of appends, MAX_GROUP_EVENTS and MAX_GROUP_CHARACTERS; at most `groupsInFlight` groups are under way. First come, first sent.
  * G3 Each append gets its own outcome; a store that breaks its promise (it throws, or answers too few) makes the outcome `unknown`, never "failed".
  * G4 Two appends of one stream are never in one group: actors send one at a time.
+ * G5 A store of several lanes may tell an outcome before the whole group is answered: its sender goes on at once, and is told once.
  */
 import type { Clock } from "../environment.ts";
 import type { Append, AppendOutcome, EventStore } from "../store/event-store.ts";
@@ -82,16 +83,26 @@ export class Committer {
   }
 
   async #commit(group: readonly Waiting[]): Promise<void> {
+    let told: boolean[] | undefined;
+    const tell = (index: number, outcome: AppendOutcome): void => {
+      if (told?.[index] === true) return;
+      (told ??= Array<boolean>(group.length).fill(false))[index] = true;
+      group[index]?.sender.settled(outcome);
+    };
     let outcomes: readonly AppendOutcome[];
     let cause: unknown;
     try {
-      outcomes = await this.#store.append(group.map((waiting) => waiting.append));
+      outcomes = await this.#store.append(
+        group.map((waiting) => waiting.append),
+        tell,
+      );
     } catch (error) {
       outcomes = [];
       cause = error;
     }
     this.#inFlight--;
     for (let index = 0; index < group.length; index++) {
+      if (told?.[index] === true) continue; // G5
       (group[index] as Waiting).sender.settled(outcomes[index] ?? { kind: "unknown", cause: cause ?? new Error("the store did not answer this append") }); // G3
     }
     this.#send();

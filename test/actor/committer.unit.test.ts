@@ -110,4 +110,25 @@ describe("group commit", () => {
     expect(app.metrics()).toMatchObject({ unknownOutcomes: 3, commandsFailed: 0 });
     expect(store.groups.slice(1).flat().map(({ stream }) => stream).toSorted()).toEqual(["account-b", "account-c"]);
   });
+
+  it("G5 an append whose outcome is told early is answered and its stream goes on, while its neighbours wait; nobody is told twice", async () => {
+    const { app, settle, run, store } = await begin({ groupsInFlight: 4 });
+    let answer: (() => void) | undefined;
+    store.appendScripts.push(async (appends, send, tell) => {
+      const [first] = await send(appends.slice(0, 1));
+      tell(0, first as AppendOutcome);
+      await new Promise<void>((resolve) => (answer = resolve));
+      return [first as AppendOutcome, ...(await send(appends.slice(1)))];
+    });
+    const [quick, slow] = ["quick", "slow"].map((id) => watch(app.at(Account, id).deposit({ amount: 1 })));
+    await settle();
+    expect(quick?.value).toMatchObject({ ok: true, version: 1 });
+    expect(slow?.answered).toBe(false);
+    expect(await run(app.at(Account, "quick").deposit({ amount: 2 }))).toMatchObject({ ok: true, version: 2 });
+    answer?.();
+    await settle();
+    expect(slow?.value).toMatchObject({ ok: true, version: 1 });
+    expect((await run(app.at(Account, "quick").state())).state).toMatchObject({ balance: 3 });
+    expect(app.metrics()).toMatchObject({ eventsAppended: 3, commandsAccepted: 3, conflicts: 0 });
+  });
 });

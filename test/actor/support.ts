@@ -5,8 +5,9 @@ import { memoryBackend, memoryLog, memoryStore, type MemoryLog } from "../../src
 import { testApp, type TestApp, type TestAppOptions } from "../../src/testing/index.ts";
 
 type Send = (appends: readonly Append[]) => Promise<readonly AppendOutcome[]>;
-/** What becomes of one group of appends; `send` hands appends on to the real store. */
-export type AppendScript = (appends: readonly Append[], send: Send) => Promise<readonly AppendOutcome[]>;
+type Tell = (index: number, outcome: AppendOutcome) => void;
+/** What becomes of one group of appends; `send` hands appends on to the real store, `tell` tells an outcome before the whole is answered. */
+export type AppendScript = (appends: readonly Append[], send: Send, tell: Tell) => Promise<readonly AppendOutcome[]>;
 /** What becomes of one read of a stream; `read` asks the real store. */
 export type ReadScript = (read: () => Promise<StreamSlice>, stream: string) => Promise<StreamSlice>;
 
@@ -47,11 +48,11 @@ export function scriptedStore({ maxAppendBytes, ...capabilities }: ScriptedOptio
   const scripted: EventStore = {
     capabilities: { ...events.capabilities, ...capabilities },
     identity: (signal) => events.identity(signal),
-    async append(appends) {
+    async append(appends, tell = () => undefined) {
       groups.push(appends);
       if (held !== undefined) await new Promise<void>((resolve) => held?.push(resolve));
       const script = appendScripts.shift();
-      return script === undefined ? send(appends) : script(appends, send);
+      return script === undefined ? send(appends) : script(appends, send, tell);
     },
     async readStream(stream: string, options: ReadStreamOptions = {}) {
       const read = async (): Promise<StreamSlice> => events.readStream(stream, options);
