@@ -124,10 +124,16 @@ describe("group commit", () => {
     await settle();
     expect(quick?.value).toMatchObject({ ok: true, version: 1 });
     expect(slow?.answered).toBe(false);
-    expect(await run(app.at(Account, "quick").deposit({ amount: 2 }))).toMatchObject({ ok: true, version: 2 });
+    store.hold();
+    const next = watch(app.at(Account, "quick").deposit({ amount: 2 }));
+    await settle();
     answer?.();
     await settle();
     expect(slow?.value).toMatchObject({ ok: true, version: 1 });
+    expect(next.answered).toBe(false); // its own append is under way
+    await store.release();
+    await settle();
+    expect(next.value).toMatchObject({ ok: true, version: 2 });
     expect((await run(app.at(Account, "quick").state())).state).toMatchObject({ balance: 3 });
     expect(app.metrics()).toMatchObject({ eventsAppended: 3, commandsAccepted: 3, conflicts: 0 });
   });
