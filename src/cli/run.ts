@@ -1,6 +1,7 @@
 /** Reads the command line and does what it says. Each group of commands loads its backend when it is asked for. */
 import { parseArgs } from "node:util";
 import { InvalidArgument } from "../errors.ts";
+import { runKafka } from "./kafka.ts";
 import type { CommitOrder, ViewBuild } from "../store/postgres/index.ts";
 
 const USAGE = `Usage: tidemark postgres COMMAND --store URL [options]
@@ -15,6 +16,8 @@ const USAGE = `Usage: tidemark postgres COMMAND --store URL [options]
   --store URL   postgres://user@host:5432/database?schema=tidemark&viewsSchema=tidemark_views (default: TIDEMARK_STORE)
   --dry-run     prints what would be done and does nothing
   --help        prints this
+
+       tidemark kafka acls --topic-prefix PREFIX --principal PRINCIPAL: see tidemark kafka --help
 `;
 
 interface Call {
@@ -76,6 +79,7 @@ const COMMANDS: Readonly<Record<string, (call: Call) => Promise<void>>> = {
 
 /** The exit code. Errors: InvalidArgument, those of the backend. */
 export async function run(args: readonly string[], print: (text: string) => void, variables: Readonly<Record<string, string | undefined>>): Promise<number> {
+  if (args[0] === "kafka") return runKafka(args.slice(1), print);
   const { values, positionals } = parsed(args);
   if (values.help === true || positionals.length === 0) {
     print(USAGE);

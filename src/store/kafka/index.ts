@@ -12,6 +12,8 @@ import { memoryIndex } from "./memory-index.ts";
 import { sqliteIndex } from "./sqlite-index.ts";
 import { StoreTopic } from "./store-topic.ts";
 
+export { kafkaAclCommands, kafkaAcls } from "./acls.ts";
+export type { KafkaAcl, KafkaAclOptions } from "./acls.ts";
 export { BrokerRefusal, KAFKA_ERROR, RequestLost } from "./cluster.ts";
 export type { Fetched, FetchRequest, KafkaCluster, NewTopic, PartitionDescription, PartitionLink, Produced, ProducerIdentity, TopicDescription } from "./cluster.ts";
 export { kafkaDefaults } from "./kafka-options.ts";
