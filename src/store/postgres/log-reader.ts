@@ -14,7 +14,7 @@ import type { LogRead } from "../validate-read.ts";
 import { textArray } from "./binary-array.ts";
 import { quoted, type Cells, type Database } from "./database.ts";
 import type { LogShape } from "./log-shape.ts";
-import { EVENT_COLUMNS, MAX_ANSWER_BYTES, MAX_ANSWER_EVENTS, storedEvent } from "./stored-event.ts";
+import { MAX_ANSWER_BYTES, MAX_ANSWER_EVENTS, storedEvent } from "./stored-event.ts";
 
 /** R3: some milliseconds of looking. */
 const MAX_CONSIDERED = 50_000;
@@ -23,7 +23,7 @@ export class LogReader {
   readonly #db: Database;
   readonly #meta: string;
   readonly #head: string;
-  readonly #page: (from: number, most: number, categories: readonly string[] | undefined, signal: AbortSignal | undefined) => Promise<readonly Cells[]>;
+  readonly #page: string;
 
   constructor(db: Database, schema: string, shape: LogShape) {
     this.#db = db;
@@ -31,14 +31,7 @@ export class LogReader {
     this.#meta = `SELECT value FROM ${s}.meta WHERE name = 'identity'`;
     // What stands beyond the horizon comes after "now".
     this.#head = `SELECT coalesce(max(position), 0) FROM ${s}.events${shape.commitOrder === "horizon" ? ` WHERE position <= (SELECT ${s}.log_horizon())` : ""}`;
-    if (shape.commitOrder === "horizon") {
-      const text = `SELECT * FROM ${s}.read_log($1, $2, $3, $4)`;
-      this.#page = (from, most, categories, signal) => db.query(text, [from, most, MAX_CONSIDERED, categories === undefined ? null : textArray(categories)], { signal, prepared: true });
-      return;
-    }
-    const { unfiltered, filtered } = pageQueries(schema, shape);
-    this.#page = (from, most, categories, signal) =>
-      categories === undefined ? db.query(unfiltered, [from, most], { signal }) : db.query(filtered, [from, most, MAX_CONSIDERED, textArray(categories)], { signal });
+    this.#page = `SELECT * FROM ${s}.read_log($1, $2, $3, $4)`;
   }
 
   async identity(signal?: AbortSignal): Promise<string> {
@@ -56,7 +49,7 @@ export class LogReader {
   async page(after: Position, { categories, pageSize }: LogRead, signal?: AbortSignal): Promise<LogPage> {
     const from = offsetOf(after);
     const most = Math.min(pageSize, MAX_ANSWER_EVENTS);
-    const rows = await this.#page(from, most, categories === undefined ? undefined : [...categories], signal);
+    const rows = await this.#db.query(this.#page, [from, most, MAX_CONSIDERED, categories === undefined ? null : textArray([...categories])], { signal, prepared: true });
     let end: Cells = [];
     let characters = 0;
     let last = from;
@@ -76,7 +69,8 @@ export class LogReader {
     const head = Number(end[2] ?? 0);
     const archived = Number(end[4] ?? 0);
     if (from > head) {
-      throw new StoreRewound(`position ${from} lies beyond the last event (${head}) of ${this.#db.name}: this is not the log it was made on`, { details: { position: after, head } });
+      const last = head === 0 ? await this.head(signal) : head;
+      throw new StoreRewound(`position ${from} lies beyond the last event (${last}) of ${this.#db.name}: this is not the log it was made on`, { details: { position: after, head: last } });
     }
     if (from < archived) {
       throw new LogArchived(`the log in ${this.#db.name} was archived up to position ${archived}, and reading after ${from} was asked for: read after ${archived}, or attach the archive again`, {
@@ -90,28 +84,4 @@ export class LogReader {
     const through = whole ? Math.max(from, Math.min(shown, from + MAX_CONSIDERED)) : last;
     return { events, through: through === 0 ? {} : at(through), caughtUp: through === head };
   }
-}
-
-/**
- * A row with the end of the log, whose stream is null, and the rows of the page. $1 is where to begin, $2 the most events, $3 how far to look, $4 the categories;
- * `upto` is the horizon, where there is one. The end: its position, the horizon as id, the end of what was archived as type.
- */
-export function pageQueries(schema: string, { commitOrder, eventsPerPartition }: LogShape): { readonly unfiltered: string; readonly filtered: string } {
-  const s = quoted(schema);
-  const horizon = commitOrder === "horizon";
-  const columns = EVENT_COLUMNS.join(", ");
-  const archived = eventsPerPartition === undefined ? "NULL" : `(SELECT max(a.last) FROM ${s}.partitions a WHERE a.archived IS NOT NULL)::text`;
-  const query = (where: string): string => `
-    SELECT NULL AS stream, NULL::int AS version, coalesce(max(position), 0) AS position, ${horizon ? "upto::text" : "NULL"} AS id, ${archived} AS type, NULL::bigint AS recorded_at, NULL AS metadata, NULL AS data FROM ${s}.events
-    UNION ALL (
-      SELECT stream, ${columns} FROM (
-        SELECT p.*, sum(octet_length(p.data) + octet_length(p.metadata)) OVER (ORDER BY p.position ROWS UNBOUNDED PRECEDING) - octet_length(p.data) - octet_length(p.metadata) AS before
-        FROM (SELECT * FROM ${s}.events e WHERE ${where}${horizon ? " AND e.position <= upto" : ""} ORDER BY e.position LIMIT $2) p
-      ) q
-      WHERE before < ${MAX_ANSWER_BYTES} ORDER BY position
-    )`;
-  return {
-    unfiltered: query("e.position > $1"),
-    filtered: query("e.position > $1 AND e.position <= $1 + $3 AND split_part(e.stream, '-', 1) = ANY ($4)"),
-  };
 }

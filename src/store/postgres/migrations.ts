@@ -16,10 +16,10 @@
  */
 import { quoted } from "./database.ts";
 import { eventsChannel, lock } from "./log-names.ts";
-import { pageQueries } from "./log-reader.ts";
 import { isPlain, shapeSql, type LogShape } from "./log-shape.ts";
 import type { SchemaKind } from "./migrate.ts";
-import { appendEach, logHorizon, readLog, shapedAppendExact, shapedReadStreams, shapedTables } from "./shaped-log.ts";
+import { readLog } from "./read-log.ts";
+import { appendEach, logHorizon, shapedAppendExact, shapedReadStreams, shapedTables } from "./shaped-log.ts";
 
 /** What makes a log of a shape; one that stands is updated by the steps of its own shape. */
 export function logSchema(shape: LogShape): SchemaKind {
@@ -31,18 +31,17 @@ export function logSchema(shape: LogShape): SchemaKind {
         isPlain(shape)
           ? [plainTable(schema), snapshotTable(schema, identity), appendExact(schema), appendChecked(schema), readStreams(schema)].join("\n")
           : [snapshotTable(schema, identity), shapeSql(schema, shape), ...shaped(schema, shape)].join("\n"),
-      (schema) => appendEach(schema, shape),
+      (schema) => [appendEach(schema, shape), readLog(schema, shape)].join("\n"),
     ],
   };
 }
 
 function shaped(schema: string, shape: LogShape): readonly string[] {
-  const { unfiltered, filtered } = pageQueries(schema, shape);
   return [
     shapedTables(schema, shape),
     shapedAppendExact(schema, shape),
     shape.eventsPerPartition === undefined ? readStreams(schema) : shapedReadStreams(schema),
-    ...(shape.commitOrder === "horizon" ? [logHorizon(schema), readLog(schema, unfiltered, filtered)] : []),
+    ...(shape.commitOrder === "horizon" ? [logHorizon(schema)] : []),
   ];
 }
 

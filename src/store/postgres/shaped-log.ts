@@ -120,27 +120,6 @@ END $$;
 COMMENT ON FUNCTION ${s}.log_horizon IS 'Up to this position nothing can appear any more.';`;
 }
 
-/** `unfiltered` and `filtered`: the queries of a page; what they call $1 to $4 are the arguments, and `upto` is the horizon. */
-export function readLog(schema: string, unfiltered: string, filtered: string): string {
-  const s = quoted(schema);
-  return `
-CREATE FUNCTION ${s}.read_log(after bigint, most int, considered bigint, categories text[])
-RETURNS TABLE (stream text, version int, "position" bigint, id text, type text, recorded_at bigint, metadata text, data text)
-LANGUAGE plpgsql VOLATILE AS $$
-#variable_conflict use_column
-DECLARE
-  upto bigint;
-BEGIN
-  upto := ${s}.log_horizon();
-  IF categories IS NULL THEN
-    RETURN QUERY ${unfiltered};
-  ELSE
-    RETURN QUERY ${filtered};
-  END IF;
-END $$;
-COMMENT ON FUNCTION ${s}.read_log IS 'A page of the log up to the horizon, which is looked for first.';`;
-}
-
 const PARAMETERS = "ids text[], types text[], recorded bigint[], metadatas text[], datas text[]";
 
 export function shapedAppendExact(schema: string, shape: LogShape): string {

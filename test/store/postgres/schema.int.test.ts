@@ -42,7 +42,7 @@ describe.skipIf(!available)("the schema in PostgreSQL", () => {
     const schema = newSchema();
     const running = kept(await postgresStore({ connection: database.url, schema }));
     await running.append([appendOf("order-1", 0, ["a", "b"])]);
-    await database.sql(`DROP FUNCTION ${schema}.append_each; UPDATE ${schema}.meta SET value = '1' WHERE name = 'log_version'`);
+    await database.sql(`DROP FUNCTION ${schema}.append_each; DROP FUNCTION ${schema}.read_log; UPDATE ${schema}.meta SET value = '1' WHERE name = 'log_version'`);
     await expect(postgresStore({ connection: database.url, schema, migrate: false })).rejects.toMatchObject({ code: "StoreUnavailable", message: expect.stringContaining("is at version 1") });
     await expect(postgresStore({ connection: database.url, schema, commitOrder: "horizon" })).rejects.toMatchObject({ code: "InvalidArgument" });
     const updated = kept(await postgresStore({ connection: database.url, schema }));
