@@ -7,7 +7,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { PoolClient } from "pg";
 import { concatMap } from "rxjs";
-import { accepted, aggregate, readModel, table, tidemark, type ReadModel } from "../../../src/index.ts";
+import { accepted, aggregate, readModel, table, tidemark } from "../../../src/index.ts";
 import { sqlView } from "../../../src/store/postgres/index.ts";
 
 const [store = "", kind = "table"] = process.argv.slice(2);
@@ -53,7 +53,7 @@ const written = readModel("shown", {
 });
 const rowOf = async (client: PoolClient, id: string): Promise<Shown | undefined> => (await client.query<Shown>("SELECT * FROM shown WHERE id = $1", [id])).rows[0];
 
-const app = await tidemark({ store, aggregates: [Counter], readModels: [(kind === "sql" ? written : shown) as ReadModel<unknown>] });
+const app = await tidemark({ store, aggregates: [Counter], readModels: [kind === "sql" ? written : shown] });
 
 async function answer(verb: string, id: string, token: string | undefined): Promise<string> {
   if (verb === "add" || verb === "pause") {

@@ -42,8 +42,8 @@ describe.skipIf(!available)("a read model in shards on PostgreSQL", () => {
   });
   afterAll(() => database.drop());
 
-  const open = async (schema: string, shown: ReadModel<never> | ReturnType<typeof model>): Promise<App> => {
-    const app = await tidemark({ store: `${database.url}?schema=${schema}&viewsSchema=${schema}_views&poolSize=4`, aggregates: [Counter], readModels: [shown as ReadModel<unknown>], projections: { firstPauseMs: 1, maxPauseMs: 5 } });
+  const open = async (schema: string, shown: ReadModel<unknown>): Promise<App> => {
+    const app = await tidemark({ store: `${database.url}?schema=${schema}&viewsSchema=${schema}_views&poolSize=4`, aggregates: [Counter], readModels: [shown], projections: { firstPauseMs: 1, maxPauseMs: 5 } });
     apps.push(app);
     return app;
   };
@@ -94,11 +94,11 @@ describe.skipIf(!available)("a read model in shards on PostgreSQL", () => {
     const exact = Array.from({ length: 20 }, () => 3);
     const applied = async (of: App, shown: ReturnType<typeof model>): Promise<readonly number[]> => (await of.query(shown, (view) => view.find({}), { atLeast: token })).map((row) => row.applied);
     expect(await applied(app, four)).toEqual(exact);
-    expect(app.readModel(four as ReadModel<unknown>).progress()).toMatchObject({ state: "live", events: 60 });
-    await app.readModel(four as ReadModel<unknown>).rebuild();
+    expect(app.readModel(four).progress()).toMatchObject({ state: "live", events: 60 });
+    await app.readModel(four).rebuild();
     expect(await applied(app, four)).toEqual(exact);
     const next = await open(schema, six);
-    await until(() => next.readModel(six as ReadModel<unknown>).progress().state === "live", "the new version having taken over");
+    await until(() => next.readModel(six).progress().state === "live", "the new version having taken over");
     expect(await applied(next, six)).toEqual(exact);
     const shards = await database.sql<{ version: number; shards: number }>(`SELECT version, count(*)::int AS shards FROM ${schema}_views.checkpoints GROUP BY 1 ORDER BY 1`);
     expect(shards).toEqual([{ version: 1, shards: 4 }, { version: 2, shards: 6 }]);
@@ -110,7 +110,7 @@ describe.skipIf(!available)("a read model in shards on PostgreSQL", () => {
     const shown = model(8, () => "all");
     const app = await open(schema, shown);
     for (let n = 0; n < 8; n++) await app.at(Counter, `c${n}`).add(1);
-    const control = app.readModel(shown as ReadModel<unknown>);
+    const control = app.readModel(shown);
     await until(() => control.progress().state === "failed", "the read model having failed");
     expect(control.progress().error).toMatchObject({ code: "ProjectionFailed", message: expect.stringContaining("another shard"), details: { type: "Added" } });
     const rows = await app.query(shown, (view) => view.find({}));
@@ -128,7 +128,7 @@ describe.skipIf(!available)("a read model in shards on PostgreSQL", () => {
       view: sqlView({ create: "CREATE TABLE sum (n int NOT NULL); INSERT INTO sum VALUES (0)", open: ({ client }) => client }),
       project: (events$, { view }) => events$.pipe(concatMap(({ data }) => view.query("UPDATE sum SET n = n + $1", [data.by]))),
     });
-    const [app] = [await open(schema, sum as unknown as ReadModel<never>), await open(schema, sum as unknown as ReadModel<never>)];
+    const [app] = [await open(schema, sum), await open(schema, sum)];
     const tokens: string[] = [];
     await Promise.all(Array.from({ length: 20 }, async (_, stream) => {
       for (let n = 0; n < 5; n++) tokens.push(accepted(await app.at(Counter, `c${stream}`).add(1)).token);

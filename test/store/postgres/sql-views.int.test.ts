@@ -3,7 +3,7 @@ import { eq, sql as drizzleSql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/node-postgres";
 import { bigint, integer, pgTable, text } from "drizzle-orm/pg-core";
 import { Kysely, PostgresDialect, sql } from "kysely";
-import type { PoolClient } from "pg";
+import pg, { type PoolClient } from "pg";
 import { concatMap, mergeMap } from "rxjs";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { accepted, aggregate, isTidemarkError, readModel, tidemark, type App, type Logger, type OpenPage, type ReadModel, type SqlAccess } from "../../../src/index.ts";
@@ -63,11 +63,11 @@ describe.skipIf(!available)("read models in SQL of one's own", () => {
     schema = newSchema();
     lines = [];
   };
-  const open = async (model: ReadModel<never> | ReadModel<PoolClient>, more: object = {}): Promise<App> => {
+  const open = async (model: ReadModel<unknown>, more: object = {}): Promise<App> => {
     const note = (fields: object, message: string): void => void lines.push({ message, fields: fields as Record<string, unknown> });
     const logger: Logger = { debug: note, info: note, warn: note, error: note };
     const store = `${database.url}?schema=${schema}&viewsSchema=${schema}_views&poolSize=4`;
-    const app = await tidemark({ store, aggregates: [Counter], readModels: [model as ReadModel<unknown>], projections: { firstPauseMs: 1, maxPauseMs: 5 }, environment: { logger }, ...more });
+    const app = await tidemark({ store, aggregates: [Counter], readModels: [model], projections: { firstPauseMs: 1, maxPauseMs: 5 }, environment: { logger }, ...more });
     apps.push(app);
     return app;
   };
@@ -104,7 +104,7 @@ describe.skipIf(!available)("read models in SQL of one's own", () => {
           ),
         ),
     });
-    const app = await open(model as unknown as ReadModel<never>);
+    const app = await open(model);
     const token = await written(app, 12);
     const rows = await app.query(model, (db) => db.selectFrom("totals").select(["id", sql<number>`sum::int`.as("sum"), "applied"]).orderBy("id").execute(), { atLeast: token });
     expect(rows).toEqual(EXPECTED);
@@ -127,13 +127,13 @@ describe.skipIf(!available)("read models in SQL of one's own", () => {
           ),
         ),
     });
-    const app = await open(model as unknown as ReadModel<never>);
+    const app = await open(model);
     const token = await written(app, 12);
     expect(await app.query(model, (db) => db.select().from(totals).orderBy(totals.id), { atLeast: token })).toEqual(EXPECTED);
     expect(await app.query(model, (db) => db.select().from(totals).where(eq(totals.id, "c1")))).toEqual([EXPECTED[1]]);
     const poison = accepted(await app.at(Counter, "c1").add(5000));
     await expect(app.query(model, (db) => db.select().from(totals), { atLeast: poison.token })).rejects.toMatchObject({ code: "ReadModelStopped" });
-    expect(app.readModel(model as unknown as ReadModel<unknown>).progress().error).toMatchObject({
+    expect(app.readModel(model).progress().error).toMatchObject({
       code: "ProjectionFailed",
       message: expect.stringMatching(/Added, version 5 of counter-c1: .*check constraint "small"/),
       cause: { code: "23514", constraint: "small" },
@@ -146,20 +146,25 @@ describe.skipIf(!available)("read models in SQL of one's own", () => {
     const app = await open(model);
     let writing = true;
     const traffic = (async () => {
-      for (let n = 0; writing; n++) await Promise.all([0, 1, 2, 3].map((c) => app.at(Counter, `c${c}`).add(0)));
+      while (writing) await Promise.all([0, 1, 2].map((c) => app.at(Counter, `c${c}`).add(0)));
     })();
-    await until(async () => (await schemas()).length > 0, "the tables");
     const moments = new Set<number>();
-    for (let look = 0; look < 200 && moments.size < 40; look++) {
-      const [seen] = await database.sql<{ events: number; applied: number }>(
-        `SELECT events::int AS events, (SELECT coalesce(sum(applied), 0)::int FROM "${schema}_views_totals_v1b1".totals) AS applied FROM ${schema}_views.checkpoints`,
-      );
-      expect(seen?.applied).toBe(seen?.events);
-      moments.add(seen?.events ?? 0);
+    const onlooker = new pg.Client({ connectionString: database.url });
+    await onlooker.connect();
+    try {
+      await until(async () => {
+        const { rows } = await onlooker.query<{ events: number; applied: number }>(
+          `SELECT events::int AS events, (SELECT coalesce(sum(applied), 0)::int FROM "${schema}_views_totals_v1b1".totals) AS applied FROM ${schema}_views.checkpoints`,
+        );
+        expect(rows[0]?.applied).toBe(rows[0]?.events);
+        moments.add(rows[0]?.events ?? 0);
+        return moments.size > 15;
+      }, "looks that saw something new");
+    } finally {
+      writing = false;
+      await traffic;
+      await onlooker.end();
     }
-    writing = false;
-    await traffic;
-    expect(moments.size, "looks that saw something new").toBeGreaterThan(5);
   });
 
   it("roll a poisoned page back, name the event by pages of one, and keep what came before it", async () => {
@@ -172,7 +177,7 @@ describe.skipIf(!available)("read models in SQL of one's own", () => {
     await writer.close();
     const model = readModel("later", { from: [Counter], view: byHand, project: (events$, { view }) => events$.pipe(mergeMap(({ id, data }) => add(view, { id, by: data.by }))) });
     const app = await open(model);
-    const control = app.readModel(model as unknown as ReadModel<unknown>);
+    const control = app.readModel(model);
     await until(() => control.progress().state === "failed", "the read model having failed");
     expect(control.progress().error).toMatchObject({ code: "ProjectionFailed", details: { stream: "counter-b", version: 1 }, message: expect.stringContaining("check constraint") });
     expect(await app.query(model, all)).toEqual([{ id: "a", sum: 6, applied: 3 }]);
@@ -183,8 +188,8 @@ describe.skipIf(!available)("read models in SQL of one's own", () => {
     const swallowing = raw(async (client, event) => client.query("INSERT INTO nowhere VALUES (1)").catch(() => add(client, event).catch(() => undefined)));
     const app = await open(swallowing);
     await app.at(Counter, "a").add(1);
-    await until(() => app.readModel(swallowing as unknown as ReadModel<unknown>).progress().state === "failed", "the read model having failed");
-    expect(app.readModel(swallowing as unknown as ReadModel<unknown>).progress().error).toMatchObject({ message: expect.stringContaining('relation "nowhere" does not exist') });
+    await until(() => app.readModel(swallowing).progress().state === "failed", "the read model having failed");
+    expect(app.readModel(swallowing).progress().error).toMatchObject({ message: expect.stringContaining('relation "nowhere" does not exist') });
     await app.close();
 
     newStore();
@@ -213,7 +218,7 @@ describe.skipIf(!available)("read models in SQL of one's own", () => {
     });
     const app = await open(model);
     await app.at(Counter, "a").add(1);
-    await until(() => app.readModel(model as unknown as ReadModel<unknown>).progress().state === "failed", "the read model having failed");
+    await until(() => app.readModel(model).progress().state === "failed", "the read model having failed");
     expect(await app.query(model, all)).toEqual([]);
   });
 
@@ -284,7 +289,7 @@ describe.skipIf(!available)("read models in SQL of one's own", () => {
     const old = await open(v1);
     const token = await written(old, 12);
     const next = await open(v2);
-    const control = next.readModel(v2 as unknown as ReadModel<unknown>);
+    const control = next.readModel(v2);
     await until(() => control.progress().state === "live", "the new version having taken over");
     expect(await old.query(v1, all, { atLeast: token })).toEqual(EXPECTED);
     expect(await next.query(v2, all, { atLeast: token })).toEqual(EXPECTED.map((row) => ({ ...row, sum: row.sum * 10 })));
@@ -300,7 +305,7 @@ describe.skipIf(!available)("read models in SQL of one's own", () => {
     newStore();
     const model = raw(add);
     for (const views of ["memory:", "sqlite:/nowhere/views.db"]) {
-      await expect(tidemark({ store: "memory:", ...(views === "memory:" && { views }), aggregates: [Counter], readModels: [model as unknown as ReadModel<unknown>] })).rejects.toMatchObject({ code: "UnsupportedByStore", message: expect.stringContaining("totals") });
+      await expect(tidemark({ store: "memory:", ...(views === "memory:" && { views }), aggregates: [Counter], readModels: [model] })).rejects.toMatchObject({ code: "UnsupportedByStore", message: expect.stringContaining("totals") });
     }
     await open(model);
     await expect(open(raw(add, 1, CREATE.replace("bigint", "int")))).rejects.toMatchObject({ code: "InvalidArgument", message: expect.stringContaining("new version") });
