@@ -124,9 +124,9 @@ describe("a read of a stream", () => {
   it("follows links when it is asked to", () => {
     const { engine } = engineInManualTime();
     engine.append("s-2", "any", events("ab"));
-    engine.append("s-1", "any", [event("x", { type: "$>", data: "1@s-2" }), event("y", { type: "$>", data: "7@s-2" })]);
-    expect(stream(engine, {})).toBe("xy");
-    expect(stream(engine, { resolveLinks: true })).toBe("b?");
+    engine.append("s-1", "any", [event("x", { type: "$>", data: "1@s-2" }), event("y", { type: "$>", data: "7@s-2" }), event("z", { type: "$>", data: "no link" })]);
+    expect(stream(engine, {})).toBe("xyz");
+    expect(stream(engine, { resolveLinks: true })).toBe("b?z");
   });
 });
 

@@ -31,7 +31,9 @@ export function resolved(engine: Engine, event: RecordedEvent, resolveLinks: boo
   const at = text.indexOf("@");
   const stream = text.slice(at + 1);
   const revision = Number(text.slice(0, at));
+  // What names no revision is no link.
+  if (at < 1 || !Number.isInteger(revision)) return { kind: "event", event };
   const { log } = engine;
-  const readable = at > 0 && !log.isSoftDeleted(stream) && revision >= log.firstRevision(stream, engine.now());
+  const readable = !log.isSoftDeleted(stream) && revision >= log.firstRevision(stream, engine.now());
   return { kind: "event", event: readable ? log.eventAt(stream, revision) : undefined, link: event };
 }
