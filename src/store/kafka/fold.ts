@@ -10,8 +10,8 @@
  */
 import { StoreCorrupt } from "../../errors.ts";
 import type { Claim, IndexedEvent, IndexStep, LaneState } from "./log-index.ts";
-import { eachRecord, type Batch } from "./record-batch.ts";
-import { marksOf, writerOf } from "./record-format.ts";
+import { eachPlace, type Batch, type Name } from "./record-batch.ts";
+import { MarkScan, marksOf, nonceName, writerOf } from "./record-format.ts";
 
 export interface Folded extends IndexStep {
   /** Records of writers that count no more, and of foreigners. */
@@ -33,6 +33,9 @@ class Folding {
   readonly #versions = new Map<string, number>();
   readonly #events: IndexedEvent[] = [];
   readonly #claims: Claim[] = [];
+  readonly #marks = new MarkScan();
+  /** Of the claim in force, as records carry it. */
+  #nonce: Name;
   #passedOver = 0;
   /** F3: the append that is being read, as far as it goes. */
   #open: IndexedEvent[] = [];
@@ -40,6 +43,7 @@ class Folding {
 
   constructor(state: LaneState, versionOf: (stream: string) => number) {
     this.#state = { ...state };
+    this.#nonce = nonceName(state.claim?.nonce ?? "");
     this.#versionOf = versionOf;
   }
 
@@ -48,8 +52,8 @@ class Folding {
     if (batch.lastOffset < state.next) return;
     const before = this.#events.length;
     if (batch.plain && !batch.transactional && !batch.control && batch.producerId >= 0) {
-      eachRecord(batch, (record, offset) => {
-        if (offset >= state.next) this.#record(batch, record, offset);
+      eachPlace(batch, (start, end, offset) => {
+        if (offset >= state.next) this.#record(batch, start, end, offset);
       });
     }
     this.#giveUpOpen();
@@ -58,33 +62,42 @@ class Folding {
   }
 
   result(): Folded {
+    const last = this.#events.at(-1);
+    if (last !== undefined) this.#state.last = { offset: last.offset, eventId: marksOf(last.record).id ?? "" };
     return { events: this.#events, claims: this.#claims, state: this.#state, passedOver: this.#passedOver };
   }
 
-  #record(batch: Batch, record: Buffer, offset: number): void {
-    const marks = marksOf(record);
+  #record(batch: Batch, start: number, end: number, offset: number): void {
+    const marks = this.#marks;
+    marks.read(batch.bytes, start);
+    if (marks.isEvent) return this.#event(batch, start, end, offset);
+    this.#giveUpOpen();
+    const nonce = marks.kind() === "claim" ? marks.claim() : undefined;
+    // F4.
+    if (nonce === undefined || batch.count !== 1) return;
+    this.#nonce = nonceName(nonce);
+    this.#state.claim = { nonce, offset, producerId: batch.producerId, epoch: batch.epoch, writer: writerOf(marks.value()) };
+    this.#claims.push(this.#state.claim);
+  }
+
+  #event(batch: Batch, start: number, end: number, offset: number): void {
     const { claim } = this.#state;
-    if (marks.kind === "claim") {
-      this.#giveUpOpen();
-      // F4.
-      if (marks.claim === undefined || batch.count !== 1) return;
-      this.#state.claim = { nonce: marks.claim, offset, producerId: batch.producerId, epoch: batch.epoch, writer: writerOf(marks.value()) };
-      this.#claims.push(this.#state.claim);
-      return;
-    }
-    const { stream, id, version, index, size } = marks;
+    const { version, index, size } = this.#marks;
     // F1.
-    const counts = claim !== undefined && marks.claim === claim.nonce && batch.producerId === claim.producerId && batch.epoch === claim.epoch;
-    if (index === 0) this.#giveUpOpen();
+    const counts = claim !== undefined && this.#marks.names(this.#nonce) && batch.producerId === claim.producerId && batch.epoch === claim.epoch;
+    if (index === 0 || !counts) this.#giveUpOpen();
+    if (!counts) return;
+    const stream = this.#marks.stream() ?? "";
     const goesOn = index === this.#open.length && (index === 0 || (stream === this.#open[0]?.stream && size === this.#openSize));
-    if (!counts || stream === undefined || id === undefined || !goesOn) return this.#giveUpOpen();
-    if (size === 1) return this.#accept([{ stream, version, offset, record }], id);
-    this.#open.push({ stream, version, offset, record });
+    if (!goesOn) return this.#giveUpOpen();
+    const event: IndexedEvent = { stream, version, offset, record: batch.bytes.subarray(start, end) };
+    if (size === 1) return this.#accept(event);
+    this.#open.push(event);
     this.#openSize = size;
     if (this.#open.length < size) return;
     const whole = this.#open;
     this.#open = [];
-    this.#accept(whole, id);
+    for (const each of whole) this.#accept(each);
   }
 
   /** F3. */
@@ -92,19 +105,16 @@ class Folding {
     if (this.#open.length > 0) this.#open = [];
   }
 
-  #accept(append: readonly IndexedEvent[], lastId: string): void {
-    for (const event of append) {
-      const { stream, version, offset } = event;
-      const before = this.#versions.get(stream) ?? this.#versionOf(stream);
-      // F5.
-      if (version !== before + 1) {
-        throw new StoreCorrupt(`the record at offset ${offset} is version ${version} of ${stream}, which ends at version ${before}: somebody wrote under a claim that is not theirs`, {
-          details: { stream, version, actual: before, offset },
-        });
-      }
-      this.#versions.set(stream, version);
-      this.#events.push(event);
-      this.#state.last = { offset, eventId: lastId };
+  #accept(event: IndexedEvent): void {
+    const { stream, version, offset } = event;
+    const before = this.#versions.get(stream) ?? this.#versionOf(stream);
+    // F5.
+    if (version !== before + 1) {
+      throw new StoreCorrupt(`the record at offset ${offset} is version ${version} of ${stream}, which ends at version ${before}: somebody wrote under a claim that is not theirs`, {
+        details: { stream, version, actual: before, offset },
+      });
     }
+    this.#versions.set(stream, version);
+    this.#events.push(event);
   }
 }

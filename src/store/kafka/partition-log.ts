@@ -137,7 +137,9 @@ export class PartitionLog {
   /** T3: resolves with the end of the log, folded up to there. Errors: as reach. */
   async reachEnd(signal?: AbortSignal): Promise<number> {
     this.start();
+    const { next } = this.#state;
     const end = await untilAborted(this.end(), signal, `reading ${this.lane}`);
+    if (end < next && this.#failure === undefined) await this.verify();
     await this.reach(end, signal);
     return end;
   }
@@ -167,10 +169,11 @@ export class PartitionLog {
     return true;
   }
 
-  /** The writer was told something that cannot be if the log still is what was read: the last event is compared (T5). */
+  /** Somebody was told something that cannot be if the log still is what was read: the last event is compared (T5). Errors: StoreUnavailable, StoreRefused. */
   async verify(): Promise<void> {
-    if (await this.#lastStillStands()) return;
-    this.#rewound("its last event is not where it was");
+    const { environment, boundMs } = this.#options;
+    const stands = await insist(() => this.#lastStillStands(), { environment, boundMs, what: `comparing ${this.lane} with what was read of it`, signal: this.#ending.signal });
+    if (!stands) this.#rewound("its last event is not where it was");
   }
 
   async close(): Promise<void> {

@@ -460,7 +460,8 @@ export class PartitionWriter {
     const { log, environment } = this.#options;
     this.#held = undefined;
     environment.logger.warn({ lane: log.lane, outcome: sent }, "what became of a batch is told by a new claim and the log before it");
-    if (sent.kind === "stands") await log.verify().catch((error: unknown) => environment.logger.warn({ lane: log.lane, error }, "the log could not be compared with what was read of it"));
+    // The broker may have lost what it held: then the index is no measure any more.
+    await log.verify().catch((error: unknown) => environment.logger.warn({ lane: log.lane, error }, "the log could not be compared with what was read of it"));
     for (let failures = 2; !this.#closed && log.failure === undefined; failures++) {
       if (log.rewinds === held.rewinds && log.claim?.nonce !== held.nonce) return true;
       await this.#open(true);

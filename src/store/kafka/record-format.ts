@@ -11,7 +11,7 @@ import { StoreCorrupt } from "../../errors.ts";
 import type { EventMetadata, StoredEvent } from "../event-store.ts";
 import type { IndexedEvent } from "./log-index.ts";
 import type { PreparedEvent } from "./prepared-append.ts";
-import { atKey, type BatchWriter, type Name } from "./record-batch.ts";
+import { atKey, bufferOf, Cursor, type BatchWriter, type Name } from "./record-batch.ts";
 
 const name = (text: string): Name => ({ bytes: Buffer.from(text, "latin1") });
 
@@ -124,33 +124,103 @@ export interface Marks {
 
 /** Reads the marks; a record that is no record of ours has few of them, and that is no error. */
 export function marksOf(record: Uint8Array): Marks {
-  const cursor = atKey(record);
-  const stream = cursor.text();
-  const valueAt = cursor.at;
-  cursor.skipBytes();
-  const { bytes } = cursor;
-  let kind: string | undefined;
-  let claim: string | undefined;
-  let id: string | undefined;
-  let version = 0;
-  let index = 0;
-  let size = 1;
-  for (let left = cursor.varint(); left > 0; left--) {
-    const length = cursor.varint();
-    const at = cursor.at;
-    cursor.at += length;
-    if (isNamed(bytes, at, length, CLAIM)) claim = cursor.text();
-    else if (isNamed(bytes, at, length, ID)) id = cursor.text();
-    else if (isNamed(bytes, at, length, VERSION)) version = wholeOf(cursor.text());
-    else if (isNamed(bytes, at, length, KIND)) kind = cursor.text();
-    else if (isNamed(bytes, at, length, APPEND)) [index, size] = appendOf(cursor.text());
-    else cursor.skipBytes();
+  const scan = new MarkScan();
+  const bytes = bufferOf(record);
+  scan.read(bytes, 0);
+  const { version, index, size } = scan;
+  return { stream: scan.stream(), kind: scan.kind(), claim: scan.claim(), id: scan.id(), version, index, size, value: () => scan.value() };
+}
+
+/** Finds the marks of one record after another; text is made only of what is asked for, and until the next one is read. */
+export class MarkScan {
+  /** 0 where it names none. */
+  version = 0;
+  index = 0;
+  size = 1;
+  #cursor = new Cursor(Buffer.alloc(0));
+  readonly #stream = new Span();
+  readonly #value = new Span();
+  readonly #kind = new Span();
+  readonly #claim = new Span();
+  readonly #id = new Span();
+
+  /** `start`: where the record's attributes stand. */
+  read(bytes: Buffer, start: number): void {
+    const cursor = this.#cursor.bytes === bytes ? this.#cursor : (this.#cursor = new Cursor(bytes));
+    cursor.at = start + 1;
+    cursor.skipVarint();
+    cursor.skipVarint();
+    this.#stream.take(cursor);
+    this.#value.take(cursor);
+    this.version = 0;
+    this.index = 0;
+    this.size = 1;
+    this.#kind.forget();
+    this.#claim.forget();
+    this.#id.forget();
+    for (let left = cursor.varint(); left > 0; left--) {
+      const length = cursor.varint();
+      const at = cursor.at;
+      cursor.at += length;
+      if (isNamed(bytes, at, length, CLAIM)) this.#claim.take(cursor);
+      else if (isNamed(bytes, at, length, ID)) this.#id.take(cursor);
+      else if (isNamed(bytes, at, length, KIND)) this.#kind.take(cursor);
+      else if (isNamed(bytes, at, length, VERSION)) this.version = wholeIn(cursor);
+      else if (isNamed(bytes, at, length, APPEND)) [this.index, this.size] = appendOf(cursor.text());
+      else cursor.skipBytes();
+    }
   }
-  const value = (): string => {
-    cursor.at = valueAt;
-    return cursor.text() ?? "";
-  };
-  return { stream, kind, claim, id, version, index, size, value };
+
+  stream(): string | undefined {
+    return this.#stream.text(this.#cursor.bytes);
+  }
+
+  value(): string {
+    return this.#value.text(this.#cursor.bytes) ?? "";
+  }
+
+  kind(): string | undefined {
+    return this.#kind.text(this.#cursor.bytes);
+  }
+
+  claim(): string | undefined {
+    return this.#claim.text(this.#cursor.bytes);
+  }
+
+  id(): string | undefined {
+    return this.#id.text(this.#cursor.bytes);
+  }
+
+  /** Whether it is an event, and not a claim or a stamp. */
+  get isEvent(): boolean {
+    return this.#kind.length < 0 && this.#id.length > 0 && this.#stream.length >= 0;
+  }
+
+  /** Whether it names this nonce. */
+  names(nonce: Name): boolean {
+    return isNamed(this.#cursor.bytes, this.#claim.start, this.#claim.length, nonce);
+  }
+}
+
+/** A piece of bytes; of length -1 where there is none. */
+class Span {
+  start = 0;
+  length = -1;
+
+  /** After its length. */
+  take(cursor: Cursor): void {
+    this.length = cursor.varint();
+    this.start = cursor.at;
+    if (this.length > 0) cursor.at += this.length;
+  }
+
+  forget(): void {
+    this.length = -1;
+  }
+
+  text(bytes: Buffer): string | undefined {
+    return this.length < 0 ? undefined : bytes.toString("utf8", this.start, this.start + this.length);
+  }
 }
 
 function isNamed(bytes: Buffer, at: number, length: number, { bytes: name }: Name): boolean {
@@ -160,9 +230,21 @@ function isNamed(bytes: Buffer, at: number, length: number, { bytes: name }: Nam
   return true;
 }
 
+/** A number in digits, after its length; 0 where it is none. */
+function wholeIn(cursor: Cursor): number {
+  const length = cursor.varint();
+  const end = cursor.at + Math.max(0, length);
+  let whole = length > 15 ? Number.NaN : 0;
+  for (let at = cursor.at; at < end; at++) {
+    const digit = (cursor.bytes[at] ?? 0) - 48;
+    whole = digit >= 0 && digit <= 9 ? whole * 10 + digit : Number.NaN;
+  }
+  cursor.at = end;
+  return whole > 0 ? whole : 0;
+}
+
 function wholeOf(text: string | undefined): number {
-  const whole = text !== undefined && /^[1-9][0-9]{0,15}$/.test(text) ? Number(text) : 0;
-  return Number.isSafeInteger(whole) ? whole : 0;
+  return text !== undefined && /^[1-9][0-9]{0,8}$/.test(text) ? Number(text) : 0;
 }
 
 /** Index from 0 and size; [-1, 0], which no append has, where it is not well-formed. */
@@ -171,6 +253,11 @@ function appendOf(text: string | undefined): [number, number] {
   const index = wholeOf(text?.slice(0, slash));
   const size = wholeOf(text?.slice(slash + 1));
   return slash > 0 && index >= 1 && index <= size ? [index - 1, size] : [-1, 0];
+}
+
+/** The nonce of a claim as the bytes that records carry. */
+export function nonceName(nonce: string): Name {
+  return { bytes: Buffer.from(nonce, "utf8") };
 }
 
 /** Who wrote a claim, for hints and logs. */

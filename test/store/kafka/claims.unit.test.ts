@@ -2,11 +2,10 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { AppendOutcome } from "../../../src/store/event-store.ts";
 import { BrokerRefusal, KAFKA_ERROR, RequestLost, type Produced } from "../../../src/store/kafka/cluster.ts";
-import { BatchWriter } from "../../../src/store/kafka/record-batch.ts";
-import { marksOf, writeClaim } from "../../../src/store/kafka/record-format.ts";
+import { marksOf } from "../../../src/store/kafka/record-format.ts";
 import { eachRecord, type Batch } from "../../../src/store/kafka/record-batch.ts";
 import type { ProduceCall } from "./model-kafka.ts";
-import { appendOf, ModelWorld, newEvent, TOPIC, TRANSACTIONAL_ID } from "./model-world.ts";
+import { appendOf, foreignBatch, ModelWorld, newEvent, TOPIC, TRANSACTIONAL_ID } from "./model-world.ts";
 
 let world: ModelWorld;
 
@@ -200,7 +199,7 @@ describe("a batch", () => {
   it("that stands behind a record of somebody else's is committed where it stands (P5)", async () => {
     const store = world.store("a");
     await world.commit(store, 0);
-    world.kafka.append(TOPIC, 0, foreign());
+    world.kafka.append(TOPIC, 0, foreignBatch());
     const outcome = await world.append(store, 1);
     expect(outcome).toEqual({ kind: "committed", version: 2, position: { "order/0": 3 } });
     expect(await world.read(store)).toMatchObject([{ version: 1 }, { version: 2, position: { "order/0": 3 } }]);
@@ -401,8 +400,14 @@ describe("a log that lost what it held", () => {
   });
 });
 
-function foreign(): Buffer {
-  const writer = new BatchWriter();
-  writeClaim(writer, { nonce: "not-ours", writer: "rogue", producerId: -1, epoch: -1, previous: null });
-  return writer.finish({ producerId: -1, epoch: -1, sequence: -1, timestamp: 0 }).batch;
-}
+describe("an answer below the expected end", () => {
+  it("is no commit: the broker has taken the batch for another one, and it is written under a new claim (P5)", async () => {
+    const store = world.store("a");
+    await world.commit(store, 0);
+    const mine = newEvent();
+    aroundNext(() => ({ baseOffset: 1 }));
+    expect(await world.append(store, 1, [mine])).toMatchObject({ kind: "committed", version: 2, position: { "order/0": 3 } });
+    expect(world.records().filter((each) => each === mine.id)).toHaveLength(1);
+    expect(world.standing().claims).toHaveLength(2);
+  });
+});

@@ -62,7 +62,7 @@ export class ModelKafka {
   aroundProduce: (call: ProduceCall, apply: () => Produced) => Promise<Produced> | Produced = (_, apply) => apply();
   aroundInit: (transactionalId: string, apply: () => ProducerIdentity) => Promise<ProducerIdentity> | ProducerIdentity = (_, apply) => apply();
   /** Fails fetches and questions for the end where it throws. */
-  beforeRead: (topic: string, partition: number) => void = () => undefined;
+  beforeRead: (topic: string, partition: number, what: "fetch" | "end") => void = () => undefined;
 
   constructor(clock: Clock) {
     this.clock = clock;
@@ -178,7 +178,7 @@ export class ModelKafka {
   }
 
   async fetch(topic: string, partition: number, { offset, maxWaitMs, maxBytes }: FetchRequest, closed: AbortSignal): Promise<Fetched> {
-    this.beforeRead(topic, partition);
+    this.beforeRead(topic, partition, "fetch");
     const log = this.partition(topic, partition);
     if (offset < log.start || offset > log.end) throw new BrokerRefusal(KAFKA_ERROR.offsetOutOfRange, `offset ${offset} is not within ${log.start} to ${log.end}`);
     if (offset === log.end && maxWaitMs > 0) {
@@ -194,7 +194,7 @@ export class ModelKafka {
         closed.addEventListener("abort", done);
       });
       if (closed.aborted) throw new RequestLost("closed", { sent: true });
-      this.beforeRead(topic, partition);
+      this.beforeRead(topic, partition, "fetch");
     }
     const wanted: Buffer[] = [];
     let bytes = 0;
@@ -255,7 +255,7 @@ class ModelClient implements KafkaCluster {
       },
       end: async () => {
         assertOpen();
-        kafka.beforeRead(topic, partition);
+        kafka.beforeRead(topic, partition, "end");
         return kafka.partition(topic, partition).end;
       },
       close: () => closing.abort(),

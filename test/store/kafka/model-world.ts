@@ -4,8 +4,8 @@ import type { Append, AppendOutcome, EventStore, ExpectedVersion, NewEvent, Stor
 import { kafkaStore, type KafkaStoreOptions } from "../../../src/store/kafka/index.ts";
 import { fold } from "../../../src/store/kafka/fold.ts";
 import type { Claim } from "../../../src/store/kafka/log-index.ts";
-import { batchesIn, eachRecord } from "../../../src/store/kafka/record-batch.ts";
-import { decodeEvent, marksOf } from "../../../src/store/kafka/record-format.ts";
+import { batchesIn, BatchWriter, eachRecord } from "../../../src/store/kafka/record-batch.ts";
+import { decodeEvent, marksOf, writeClaim } from "../../../src/store/kafka/record-format.ts";
 import { manualEnvironment } from "../../../src/testing/index.ts";
 import { ModelKafka } from "./model-kafka.ts";
 
@@ -95,4 +95,11 @@ export class ModelWorld {
 
 export function appendOf(stream: string, expected: ExpectedVersion, events: readonly NewEvent[] = [newEvent()]): Append {
   return { stream, expected, events };
+}
+
+/** A claim that no producer stands for: what a stranger may write. */
+export function foreignBatch(): Buffer {
+  const writer = new BatchWriter();
+  writeClaim(writer, { nonce: "not-ours", writer: "rogue", producerId: -1, epoch: -1, previous: null });
+  return writer.finish({ producerId: -1, epoch: -1, sequence: -1, timestamp: 0 }).batch;
 }

@@ -4,7 +4,7 @@ import type { EventStore, LogPage, ReadLogOptions } from "../../../src/store/eve
 import { BrokerRefusal, KAFKA_ERROR, RequestLost } from "../../../src/store/kafka/cluster.ts";
 import { memoryIndex } from "../../../src/store/kafka/index.ts";
 import type { LogIndex } from "../../../src/store/kafka/log-index.ts";
-import { appendOf, ModelWorld, newEvent, TOPIC } from "./model-world.ts";
+import { appendOf, foreignBatch, ModelWorld, newEvent, TOPIC } from "./model-world.ts";
 
 let world: ModelWorld;
 
@@ -139,12 +139,16 @@ describe("a tailer", () => {
     const store = world.store("a");
     await world.commit(store, 0);
     await world.environment.clock.advance(1000);
-    world.kafka.beforeRead = () => {
-      throw new RequestLost("no answer", { sent: true });
-    };
-    expect(await errorOf(store.readStream("order-1"))).toEqual(coded("StoreUnavailable"));
+    for (const broken of ["fetch", "end"] as const) {
+      world.kafka.beforeRead = (_topic, _partition, what) => {
+        if (what === broken) throw new RequestLost("no answer", { sent: true });
+      };
+      // The log has gone on: what is here does not do.
+      world.kafka.append(TOPIC, 0, foreignBatch());
+      expect(await errorOf(store.readStream("order-1"))).toEqual(coded("StoreUnavailable"));
+    }
     world.kafka.beforeRead = () => undefined;
-    expect(await world.read(store)).toHaveLength(1);
+    expect((await world.read(store)).map(({ id }) => id)).toEqual(world.standing().ids);
   });
 
   it("asks for the end of the log after a reader's call began, not before (T3)", async () => {
