@@ -90,7 +90,7 @@ describe.each(["Append", "BatchAppend"] as const)("a fault of %s", (name: WireNa
   it("slow: the answer comes later, what it tells is done", async () => {
     meet({ kind: "slow", betweenMs: 100 }, { times: 1 });
     const slow = append();
-    await expect.poll(() => count("s-1"), { interval: 1 }).toBe(1);
+    await expect.poll(() => count("s-1"), { interval: 1, timeout: 15_000 }).toBe(1);
     expect(await settled(slow)).toBe(false);
     await clock.advance(100);
     expect(await slow).toEqual(written(0));
@@ -122,9 +122,9 @@ describe("a reply that is dropped", () => {
   it("of an append and of a delete: both are done", async () => {
     server.faults.add({ action: { kind: "drop-reply" }, on: ["append", "delete", "tombstone"] });
     const unheard = [wire.append("Append", "s-1", "any", [event()])];
-    await expect.poll(() => count("s-1"), { interval: 1 }).toBe(1);
+    await expect.poll(() => count("s-1"), { interval: 1, timeout: 15_000 }).toBe(1);
     const removed = wire.remove("delete", "s-1", "any");
-    await expect.poll(() => count("s-1"), { interval: 1 }).toBe(0);
+    await expect.poll(() => count("s-1"), { interval: 1, timeout: 15_000 }).toBe(0);
     expect(await settled(Promise.race([...unheard, removed]))).toBe(false);
   });
 });
@@ -176,7 +176,7 @@ describe("reads and subscriptions", () => {
     await settled(Promise.resolve());
     expect(got).toBe(3);
     stall.remove();
-    await expect.poll(() => got, { interval: 1 }).toBe(4);
+    await expect.poll(() => got, { interval: 1, timeout: 15_000 }).toBe(4);
     await client.dispose();
   });
 
@@ -203,11 +203,11 @@ describe("reads and subscriptions", () => {
     const call = await wire.open(readRequest({ stream: "s-1", count: 10 }));
     let got = 0;
     call.on("data", () => got++).on("error", () => undefined);
-    await expect.poll(() => got, { interval: 1 }).toBe(1);
+    await expect.poll(() => got, { interval: 1, timeout: 15_000 }).toBe(1);
     await settled(Promise.resolve());
     expect(got).toBe(1);
     await clock.advance(10);
-    await expect.poll(() => got, { interval: 1 }).toBe(2);
+    await expect.poll(() => got, { interval: 1, timeout: 15_000 }).toBe(2);
     call.cancel();
   });
 });

@@ -5,6 +5,13 @@ import { join, resolve } from "node:path";
 
 const runner = join(resolve(import.meta.dirname, "../../.."), "scripts/eventstoredb.ts");
 
+const started = new Set<ChildProcess>();
+
+/** Kills what a test that failed has left behind. */
+export function killServers(): void {
+  for (const child of started) child.kill("SIGKILL");
+}
+
 export interface ServerProcess {
   readonly process: ChildProcess;
   /** What it printed when it served: its address, and that of its control channel. */
@@ -15,6 +22,8 @@ export interface ServerProcess {
 
 export async function startServer(...args: readonly string[]): Promise<ServerProcess> {
   const child = spawn(process.execPath, [runner, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  started.add(child);
+  child.once("exit", () => started.delete(child));
   const wanted = args.includes("--control") ? 2 : 1;
   let text = "";
   let errors = "";
