@@ -10,6 +10,7 @@
  *    of the same role; otherwise the server's own time-outs decide.
  * O4 Of a read model in shards each process marks its presence by a shared lock, takes at most its share of the shards, rounded up, and gives up what it has
  *    beyond, after the page under way. So shards move when processes come and go, and are never cut anew.
+ * O5 A process that cannot get a session for `PATIENCE_MS` goes on without locks, and without an epoch: then the checkpoint's revision alone decides who writes.
  */
 import { hash } from "node:crypto";
 import { Aborted } from "../../errors.ts";
@@ -21,6 +22,8 @@ import type { Ask, Tenant } from "./listener.ts";
 export const LOOK_MS = 250;
 /** O3. */
 export const SILENCE_MS = 900;
+/** O5. */
+export const PATIENCE_MS = 3000;
 
 /** What is owned: a build, in as many shards as it has. */
 export interface Estate {
@@ -29,6 +32,8 @@ export interface Estate {
 }
 
 export interface Hold {
+  /** False: there is no session to hold a lock in (O5). */
+  readonly locked: boolean;
   /** Aborts when the lock was lost, or is to be given up (O4). */
   readonly ended: AbortSignal;
   /** Idempotent. */
@@ -40,7 +45,7 @@ interface Seat {
   readonly key: string;
   readonly ended: AbortController;
   held: boolean;
-  readonly grant: () => void;
+  readonly grant: (locked: boolean) => void;
 }
 
 interface Group {
@@ -92,6 +97,8 @@ export class Ownership implements Tenant {
   readonly #groups = new Map<string, Group>();
   #ask: Ask | undefined;
   #timer: Timer | undefined;
+  #patience: Timer | undefined;
+  #alone = false;
   #looking = false;
   /** O3: sessions that were silent at the last look. */
   #silent: ReadonlySet<string> = new Set();
@@ -118,20 +125,26 @@ export class Ownership implements Tenant {
         key: lockKey(seatName(name, shard)),
         ended: new AbortController(),
         held: false,
-        grant: () => {
+        grant: (locked) => {
           signal.removeEventListener("abort", onAbort);
           seat.held = true;
-          resolve({ ended: seat.ended.signal, release: () => this.#leave(name, seat) });
+          resolve({ locked, ended: seat.ended.signal, release: () => this.#leave(name, seat) });
         },
       };
       if (signal.aborted) return onAbort();
       signal.addEventListener("abort", onAbort, { once: true });
       seats.add(seat);
-      this.#lookSoon(0);
+      if (this.#ask === undefined) this.#bearWith();
+      else this.#lookSoon(0);
     });
   }
 
   connected(ask: Ask): void {
+    // O5: from now on there are locks.
+    this.#endHeld();
+    this.#patience?.cancel();
+    this.#patience = undefined;
+    this.#alone = false;
     this.#ask = ask;
     for (const group of this.#groups.values()) this.#present(group);
     this.#lookSoon(0);
@@ -140,6 +153,11 @@ export class Ownership implements Tenant {
   /** O1. */
   lost(): void {
     this.#ask = undefined;
+    this.#endHeld();
+    this.#bearWith();
+  }
+
+  #endHeld(): void {
     for (const { seats } of this.#groups.values()) {
       for (const seat of seats) {
         if (!seat.held) continue;
@@ -147,6 +165,21 @@ export class Ownership implements Tenant {
         seat.ended.abort();
       }
     }
+  }
+
+  /** O5. */
+  #bearWith(): void {
+    if (this.#alone) return this.#grantAlone();
+    this.#patience ??= this.#environment.clock.setTimer(PATIENCE_MS, () => {
+      if (this.#ask !== undefined) return;
+      this.#alone = true;
+      if (this.#groups.size > 0) this.#environment.logger.warn({ afterMs: PATIENCE_MS }, "there is no connection to listen on: read models are followed without an owner");
+      this.#grantAlone();
+    });
+  }
+
+  #grantAlone(): void {
+    for (const { seats } of this.#groups.values()) for (const seat of seats) if (!seat.held) seat.grant(false);
   }
 
   #leave(name: string, seat: Seat): void {
@@ -225,7 +258,7 @@ export class Ownership implements Tenant {
       const [row] = await ask<[boolean]>("SELECT pg_try_advisory_lock($1::bigint)", [seat.key]);
       if (row?.[0] !== true) continue;
       const wanted = this.#ask === ask && [...this.#groups.values()].some((group) => group.seats.has(seat));
-      if (wanted) seat.grant();
+      if (wanted) seat.grant(true);
       else if (this.#ask === ask) this.#quietly("SELECT pg_advisory_unlock($1::bigint)", [seat.key]);
     }
   }

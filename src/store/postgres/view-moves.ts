@@ -130,7 +130,7 @@ export class Moves {
   async #claim(ownership: Ownership, signal: AbortSignal): Promise<Claim> {
     const hold = await ownership.claim(this.#estate, this.#part.shard, signal);
     try {
-      this.#epoch = await this.#nextEpoch();
+      this.#epoch = hold.locked ? await this.#nextEpoch() : null;
     } catch (error) {
       hold.release();
       throw error;

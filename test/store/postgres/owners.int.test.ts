@@ -2,8 +2,8 @@
 import type { PoolClient } from "pg";
 import { concatMap } from "rxjs";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { accepted, aggregate, readModel, table, tidemark, type App, type OpenPage, type OpenView, type SqlAccess, type ViewStore } from "../../../src/index.ts";
-import { postgresViews, sqlView } from "../../../src/store/postgres/index.ts";
+import { accepted, aggregate, readModel, table, tidemark, type App, type Backend, type OpenPage, type OpenView, type SqlAccess, type ViewStore } from "../../../src/index.ts";
+import { postgresBackend, postgresViews, sqlView } from "../../../src/store/postgres/index.ts";
 import { killAll, type Child } from "./processes.ts";
 import { owners, startService, type Service } from "./service-process.ts";
 import { until } from "./shared.ts";
@@ -24,11 +24,12 @@ describe.skipIf(!available)("the owner of a read model on PostgreSQL", () => {
   const children: Child[] = [];
   const apps: App[] = [];
   const stores: ViewStore[] = [];
+  const backends: Backend[] = [];
   beforeAll(async () => void (database = await testDatabase()));
   afterEach(async () => {
     await killAll(children);
     await Promise.all(apps.splice(0).map((app) => app.close()));
-    await Promise.all(stores.splice(0).map((store) => store.close()));
+    await Promise.all([...stores.splice(0), ...backends.splice(0)].map((opened) => opened.close()));
   });
   afterAll(() => database.drop());
 
@@ -112,6 +113,31 @@ describe.skipIf(!available)("the owner of a read model on PostgreSQL", () => {
     expect(await next.sql?.read(async (held) => (await (held as PoolClient).query("SELECT note FROM notes")).rows)).toEqual([{ note: "next" }]);
   });
 
+  it("is nobody where no connection can listen: the read model goes on all the same, also beside one that is owned", { timeout: 30_000 }, async () => {
+    const schema = newSchema();
+    const model = readModel("sums", {
+      from: [Counter],
+      view: table<{ id: string; applied: number }>("sums", { key: "id" }),
+      project: (events$, { view }) => events$.pipe(concatMap(({ id }) => view.update(id, (row) => ({ id, applied: (row?.applied ?? 0) + 1 })))),
+    });
+    const open = async (listener: string): Promise<App> => {
+      const backend = await postgresBackend({ connection: database.url, listener, schema, viewsSchema: `${schema}_views`, poolSize: 4 });
+      const app = await tidemark({ store: backend, aggregates: [Counter], readModels: [model] });
+      apps.push(app);
+      backends.push(backend);
+      return app;
+    };
+    const deaf = await open("postgres://127.0.0.1:1/nowhere");
+    let token = accepted(await deaf.at(Counter, "a").add(1)).token;
+    expect(await deaf.query(model, (view) => view.get("a"), { atLeast: token, timeoutMs: 15_000 })).toEqual({ id: "a", applied: 1 });
+    const hearing = await open(database.url);
+    for (let n = 2; n <= 30; n++) token = accepted(await (n % 2 === 0 ? hearing : deaf).at(Counter, "a").add(1)).token;
+    for (const app of [deaf, hearing]) expect(await app.query(model, (view) => view.get("a"), { atLeast: token, timeoutMs: 15_000 })).toEqual({ id: "a", applied: 30 });
+    await hearing.close();
+    token = accepted(await deaf.at(Counter, "a").add(1)).token;
+    expect(await deaf.query(model, (view) => view.get("a"), { atLeast: token, timeoutMs: 15_000 })).toEqual({ id: "a", applied: 31 });
+  });
+
   async function ownedBy(services: readonly Service[]): Promise<readonly [owner: Service, pid: number, others: readonly Service[]]> {
     let found: readonly [Service, number] | undefined;
     await until(async () => {
@@ -132,7 +158,7 @@ describe.skipIf(!available)("the owner of a read model on PostgreSQL", () => {
     const schema = newSchema();
     const services = await Promise.all([startService(database, schema, children), startService(database, schema, children), startService(database, schema, children)]);
     const tookMs: number[] = [];
-    for (let round = 0; round < 3; round++) {
+    for (let round = 0; round < 2; round++) {
       const [owner, pid, [writer, reader]] = await ownedBy(services);
       if (writer === undefined || reader === undefined) throw new Error("two others");
       if (signal === undefined) await database.sql("SELECT pg_terminate_backend($1::int)", pid);
@@ -148,7 +174,7 @@ describe.skipIf(!available)("the owner of a read model on PostgreSQL", () => {
         expect(await owner.ask("read", "a", laterToken)).toEqual([later, later]);
       }
     }
-    // The best of three: a busy machine may hold up one or the other.
+    // The better of two: a busy machine may hold up one or the other.
     expect(Math.min(...tookMs), `took over in ${tookMs.map(Math.round).join(", ")} ms`).toBeLessThan(2000);
   });
 
