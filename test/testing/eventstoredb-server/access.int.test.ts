@@ -1,5 +1,7 @@
 /** Users, access lists and TLS, through the client of the package: it sends a password only over TLS. */
+import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AccessDeniedError, EventStoreDBClient, jsonEvent } from "@eventstore/db-client";
@@ -54,6 +56,21 @@ describe("a server with users", () => {
     const ada = as("ada:lace@");
     await ada.appendToStream("free-1", event());
     expect(await read(ada, "free-1")).toBe(1);
+  });
+
+  it("survives who does not speak TLS, and who speaks nothing it knows", async () => {
+    await using plain = await eventStoreDbServer();
+    for (const { port } of [server, plain]) {
+      for (const bytes of ["GET / HTTP/1.1\r\nhost: localhost\r\n\r\n", "\u0016\u0003\u0001nonsense", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nnonsense that is long enough for a frame"]) {
+        const socket = connect(port, "127.0.0.1");
+        socket.on("error", () => undefined).resume().end(bytes);
+        await once(socket, "close");
+      }
+    }
+    await as("ada:lace@").appendToStream("free-4", event());
+    const wire = new Wire(plain.connectionString);
+    expect(await wire.append("BatchAppend", "free-4", "any", [])).toMatchObject({ revision: -1n });
+    await wire.dispose();
   });
 
   it("refuses who has no name, in both kinds of appends and in reads", async () => {
