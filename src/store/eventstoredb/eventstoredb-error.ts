@@ -13,6 +13,13 @@ export class NoAnswer extends Error {
   }
 }
 
+/** A read ended as if all were well, and was not complete: a server that goes down may do so. */
+export class EndedEarly extends Error {
+  constructor() {
+    super("EventStoreDB ended a read before it was complete");
+  }
+}
+
 interface GrpcError {
   readonly code?: unknown;
   readonly details?: unknown;
@@ -34,7 +41,7 @@ export function exceptionOf(error: unknown): string | undefined {
 
 /** Whether the same call may succeed in a moment: the connection broke, a node went down, or is not the leader any more. */
 export function isPassing(error: unknown): boolean {
-  if (error instanceof NoAnswer || exceptionOf(error) === "not-leader") return true;
+  if (error instanceof NoAnswer || error instanceof EndedEarly || exceptionOf(error) === "not-leader") return true;
   const status = statusOf(error);
   return status === GRPC.unavailable || status === GRPC.cancelled || status === GRPC.aborted || status === GRPC.deadlineExceeded;
 }

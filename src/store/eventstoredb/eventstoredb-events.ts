@@ -68,7 +68,7 @@ class EventStoreDBEvents implements EventStore {
     this.#streams = new StreamReader(connection);
     this.#log = new LogReads(connection);
     this.#heads = new HeadWatch(connection, this.#log);
-    this.#writer = new LogWriter(connection, this.#channel, this.#streams, () => this.#log.head());
+    this.#writer = new LogWriter(connection, this.#channel, this.#streams, async () => (await this.#log.head()).position);
   }
 
   async identity(signal?: AbortSignal): Promise<StoreIdentity> {

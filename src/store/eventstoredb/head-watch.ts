@@ -53,7 +53,7 @@ export class HeadWatch {
       void this.#reads
         .head()
         .then(
-          (head) => this.#tell(head),
+          ({ position }) => this.#tell(position),
           () => undefined,
         )
         .then(() => {

@@ -15,11 +15,10 @@ import type { LogPage } from "../event-store.ts";
 import { at, offsetOf } from "../position.ts";
 import { throwIfAborted, type LogRead } from "../validate-read.ts";
 import type { Connection } from "./connection.ts";
-import { isInvalidPosition, isPassing, toTidemarkError } from "./eventstoredb-error.ts";
+import { EndedEarly, isInvalidPosition, isPassing, toTidemarkError } from "./eventstoredb-error.ts";
 import type { HeadWatch } from "./head-watch.ts";
-import { filterOf, wholeCommits, type LogEntry, type LogReads } from "./log-reads.ts";
+import { wholeCommits, type LogEntry, type LogReads } from "./log-reads.ts";
 import { LogTail, rewound } from "./log-tail.ts";
-import type { LogFilter } from "./protocol.ts";
 
 /** So near to the end, in bytes of the server's log, reads are quicker than a subscription. */
 const NEAR_BYTES = 1024 * 1024;
@@ -43,7 +42,6 @@ export interface LogPagesOptions {
 
 export class LogPages implements AsyncIterableIterator<LogPage> {
   readonly #options: LogPagesOptions;
-  readonly #filter: LogFilter;
   #through: number;
   #tail: LogTail | undefined;
   #unwatch: (() => void) | undefined;
@@ -56,7 +54,6 @@ export class LogPages implements AsyncIterableIterator<LogPage> {
 
   constructor(options: LogPagesOptions) {
     this.#options = options;
-    this.#filter = filterOf(options.read.categories);
     this.#through = offsetOf(options.read.after);
   }
 
@@ -109,6 +106,8 @@ export class LogPages implements AsyncIterableIterator<LogPage> {
         } catch (cause) {
           throwIfAborted(signal, "reading the log");
           if (isClosed()) continue;
+          // Nothing at all: a log that was set up anew, which has no identity yet.
+          if (cause instanceof EndedEarly) await this.#options.identity().catch(() => undefined);
           const error = isInvalidPosition(cause) ? rewound(this.#through, connection.name) : toTidemarkError(cause, connection.name);
           if (!isTidemarkError(error, "StoreUnavailable")) throw error;
           // L4.
@@ -142,32 +141,33 @@ export class LogPages implements AsyncIterableIterator<LogPage> {
   async #page(): Promise<LogPage | "later"> {
     const { reads, connection, live, signal, read } = this.#options;
     const told = this.#told();
-    if (told !== undefined) return told;
+    if (told !== undefined && !told.drained) return told.page;
     // L2: the end first.
     const head = await reads.head(signal);
-    if (head < this.#through) throw rewound(this.#through, connection.name, head);
-    if (live || head - this.#through > NEAR_BYTES) this.#follow();
-    if (head === this.#through) return pageOf([], head, true);
-    if (!this.#isNear(head)) return "later";
-    const { entries, toTheEnd } = await reads.after(this.#through, this.#filter, read.pageSize, signal);
-    const cut = entries.length > read.pageSize ? cutAt(entries, read.pageSize) : entries;
-    const last = cut.at(-1)?.commit ?? 0;
-    const all = toTheEnd && cut.length === entries.length;
-    return pageOf(cut, all ? Math.max(head, last) : last, all);
+    const { position } = head;
+    if (position < this.#through) throw rewound(this.#through, connection.name, position);
+    if (told !== undefined) return { ...told.page, caughtUp: position <= offsetOf(told.page.through) };
+    if (live || position - this.#through > NEAR_BYTES) this.#follow();
+    if (position === this.#through) return pageOf([], position, true);
+    if (!this.#isNear(position)) return "later";
+    const { entries, through, toTheEnd } = await reads.after(this.#through, head, read.categories, read.pageSize, signal);
+    if (entries.length <= read.pageSize) return pageOf(entries, through, toTheEnd);
+    const cut = cutAt(entries, read.pageSize);
+    return pageOf(cut, (cut.at(-1) as LogEntry).commit, false);
   }
 
-  /** A page of what the subscription has told. It has not caught up: only a read can say so. */
-  #told(): LogPage | undefined {
+  /** A page of what the subscription has told. Whether it has caught up it cannot say; where nothing more is kept, and it thought so, it is worth asking. */
+  #told(): { readonly page: LogPage; readonly drained: boolean } | undefined {
     const tail = this.#tail;
     if (tail === undefined) return undefined;
     const { pageSize } = this.#options.read;
     const kept = tail.peek(this.#through);
-    // At the end a read tells the same, and that it is the end.
-    if (kept.length < pageSize && this.#caughtUp) return undefined;
     const entries = kept.length > pageSize ? cutAt(kept, pageSize) : wholeCommits(kept);
     const last = entries.at(-1);
-    if (last !== undefined) return pageOf(entries, entries.length === kept.length ? Math.max(last.commit, tail.told) : last.commit, false);
-    if (kept.length === 0 && tail.told > this.#through && !tail.caughtUp) return pageOf([], tail.told, false);
+    const all = entries.length === kept.length;
+    if (last !== undefined) return { page: pageOf(entries, all ? Math.max(last.commit, tail.told) : last.commit, false), drained: all && tail.caughtUp };
+    // Far from the end, where nothing of ours comes for long.
+    if (all && tail.told > this.#through && !tail.caughtUp) return { page: pageOf([], tail.told, false), drained: false };
     return undefined;
   }
 
@@ -179,12 +179,12 @@ export class LogPages implements AsyncIterableIterator<LogPage> {
 
   #follow(): void {
     if (this.#tail !== undefined) return;
-    const { connection, identity } = this.#options;
+    const { connection, identity, read } = this.#options;
     const { clock } = connection.environment;
     this.#heardAt = clock.elapsed();
     this.#tail = new LogTail({
       connection,
-      filter: this.#filter,
+      categories: read.categories,
       after: this.#through,
       identity,
       onNews: () => {

@@ -5,14 +5,20 @@
  *    position too.
  * A2 Ours are the events of streams named `category-id`; snapshots, the streams of the system and events whose type begins with `$` are left out. The server filters by the
  *    stream's name; what passes is looked at once more.
- * A3 Events that share one commit (transactions of other writers) are never parted: reading goes on after a commit, and would skip the rest.
+ * A3 A read of the log says nothing when it has reached the end, and one that a server on its way down ends early looks the same. So the end is known beforehand: the last
+ *    event of all is asked for by the name of its stream, beside ours, and a read that did not meet it was not complete.
+ * A4 Events that share one commit (transactions of other writers) are never parted: reading goes on after a commit, and would skip the rest.
  */
 import type { StoredEvent } from "../event-store.ts";
-import { MAX_ID_LENGTH } from "../stream-name.ts";
-import type { Connection } from "./connection.ts";
-import { readAllRequest, recordedEvent, whole, type LogFilter, type RecordedEvent } from "./protocol.ts";
+import { categoryOf, MAX_ID_LENGTH } from "../stream-name.ts";
+import { abortable, type Connection } from "./connection.ts";
+import { EndedEarly } from "./eventstoredb-error.ts";
+import { readAllRequest, recordedEvent, type LogFilter, type RecordedEvent } from "./protocol.ts";
 import { MAX_SLICE_BYTES } from "./stream-reader.ts";
 import { decodeEvent } from "./wire.ts";
+
+/** Events that a read may meet beside those that it looks for: of the stream of the log's last event. */
+const MAX_OTHERS = 1000;
 
 /** The category whose streams hold snapshots. */
 export const SNAPSHOT_CATEGORY = "snapshot";
@@ -22,13 +28,21 @@ const OURS = /^(?!snapshot-)[A-Za-z][A-Za-z0-9_]{0,63}-[^\0]/;
 export interface LogEntry {
   readonly event: StoredEvent;
   readonly commit: number;
-  /** It is one of several that may share a commit (A3). */
+  /** It is one of several that may share a commit (A4). */
   readonly shared: boolean;
+}
+
+/** The last event of all, those of the system included. */
+export interface Head {
+  readonly position: number;
+  readonly stream: string;
 }
 
 export interface Stretch {
   readonly entries: readonly LogEntry[];
-  /** Nothing of ours stood after the last entry when the server looked. */
+  /** What of ours stands up to here is in the entries. */
+  readonly through: number;
+  /** The head was met: nothing of ours that stood before it was asked for stands after `through`. */
   readonly toTheEnd: boolean;
 }
 
@@ -40,70 +54,110 @@ export function filterOf(categories: ReadonlySet<string> | undefined): LogFilter
   return { prefixes: prefixes.length > 0 ? prefixes : ["-"] };
 }
 
-/** A2: undefined where the event is none of ours. */
-export function entryOf(event: RecordedEvent): LogEntry | undefined {
+/** A2: undefined where the event is none of ours, or of another category. */
+export function entryOf(event: RecordedEvent, categories: ReadonlySet<string> | undefined): LogEntry | undefined {
   const { stream, type, commit, prepare } = event;
   if (!OURS.test(stream) || type.startsWith("$") || stream.length - stream.indexOf("-") - 1 > MAX_ID_LENGTH) return undefined;
+  if (categories?.has(categoryOf(stream)) === false) return undefined;
   return { event: decodeEvent(event), commit, shared: prepare !== commit };
+}
+
+/** A3: the events of one more stream pass too. */
+function withStream(filter: LogFilter, stream: string): LogFilter {
+  if ("prefixes" in filter) return { prefixes: [...filter.prefixes, stream] };
+  const escaped = stream.replaceAll(/[^A-Za-z0-9]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return { regex: `${filter.regex}|^${escaped}$` };
 }
 
 export class LogReads {
   readonly #connection: Connection;
+  #asking: Promise<Head> | undefined;
+  #asksNext: Promise<Head> | undefined;
 
   constructor(connection: Connection) {
     this.#connection = connection;
   }
 
-  /** Position of the last event of all, those of the system included; 0 when there is none. */
-  async head(signal?: AbortSignal): Promise<number> {
-    let head = 0;
+  /**
+   * Where the log ends, asked after the call: who asks while an answer is on its way waits for the next one, and shares it with all who do.
+   * Errors: of the connection, EndedEarly where there is no event at all (ours has its identity).
+   */
+  head(signal?: AbortSignal): Promise<Head> {
+    if (this.#asking === undefined) return abortable(this.#ask(), signal);
+    this.#asksNext ??= this.#asking
+      .catch(() => undefined)
+      .then(() => {
+        this.#asksNext = undefined;
+        return this.#ask();
+      });
+    return abortable(this.#asksNext, signal);
+  }
+
+  #ask(): Promise<Head> {
+    const asking = this.#head().finally(() => {
+      if (this.#asking === asking) this.#asking = undefined;
+    });
+    this.#asking = asking;
+    return asking;
+  }
+
+  async #head(): Promise<Head> {
+    let head: Head | undefined;
     await this.#connection.read(readAllRequest({ from: 0, count: 1, backward: true }), {
-      signal,
       onResponse: (response) => {
-        const event = response.getEvent();
+        const event = recordedEvent(response);
         if (event === undefined) return false;
-        head = whole(event.hasCommitPosition() ? event.getCommitPosition() : (event.getEvent()?.getCommitPosition() ?? "0"));
+        head = { position: event.commit, stream: event.stream };
         return true;
       },
     });
+    if (head === undefined) throw new EndedEarly();
     return head;
   }
 
-  /** Up to `count` events after `after`; fewer where they are large. */
-  async after(after: number, filter: LogFilter, count: number, signal?: AbortSignal): Promise<Stretch> {
-    for (let asked = count + 1; ; asked *= 2) {
-      const stretch = await this.#stretch(after, filter, asked, signal);
-      const entries = stretch.toTheEnd ? stretch.entries : wholeCommits(stretch.entries);
+  /** Up to `count` events after `after`, which lies before the head, and one more where there are more; fewer where they are large. Errors: of the connection, EndedEarly. */
+  async after(after: number, head: Head, categories: ReadonlySet<string> | undefined, count: number, signal?: AbortSignal): Promise<Stretch> {
+    for (let others = MAX_OTHERS; ; others *= 2) {
+      const { entries, through, toTheEnd } = await this.#stretch(after, head, categories, { count, others }, signal);
+      if (toTheEnd) return { entries, through, toTheEnd };
+      const whole = wholeCommits(entries);
       // A commit of more events than were asked for: once more, with room for all of it.
-      if (entries.length > 0 || stretch.toTheEnd) return { entries, toTheEnd: stretch.toTheEnd };
+      if (whole.length < entries.length && whole.length === 0) continue;
+      return { entries: whole, through: whole.length < entries.length ? (whole.at(-1) as LogEntry).commit : through, toTheEnd };
     }
   }
 
-  async #stretch(after: number, filter: LogFilter, count: number, signal?: AbortSignal): Promise<Stretch> {
+  async #stretch(after: number, head: Head, categories: ReadonlySet<string> | undefined, { count, others }: { readonly count: number; readonly others: number }, signal?: AbortSignal): Promise<Stretch> {
+    const most = count + others;
     const entries: LogEntry[] = [];
     let received = 0;
     let bytes = 0;
-    await this.#connection.read(readAllRequest({ from: after, count, filter }), {
+    let through = after;
+    let cut = false;
+    await this.#connection.read(readAllRequest({ from: after, count: most, filter: withStream(filterOf(categories), head.stream) }), {
       signal,
       onResponse: (response) => {
         const event = recordedEvent(response);
         if (event === undefined) return false;
         received++;
         // The server reads from a place on, inclusive.
-        const entry = event.commit > after ? entryOf(event) : undefined;
+        if (event.commit <= after) return false;
+        through = event.commit;
+        const entry = entryOf(event, categories);
         if (entry === undefined) return false;
         entries.push(entry);
         bytes += event.data.length + event.metadata.length;
-        if (bytes < MAX_SLICE_BYTES || entry.shared) return false;
-        received = count;
-        return true;
+        cut = (entries.length > count || bytes >= MAX_SLICE_BYTES) && !entry.shared;
+        return cut;
       },
     });
-    return { entries, toTheEnd: received < count };
+    const limited = cut || received >= most;
+    if (!limited && through < head.position) throw new EndedEarly(); // A3
+    return { entries, through, toTheEnd: !limited };
   }
 }
 
-/** A3: without the last ones, where more of their commit may follow. */
+/** A4: without the last ones, where more of their commit may follow. */
 export function wholeCommits(entries: readonly LogEntry[]): readonly LogEntry[] {
   const last = entries.at(-1);
   if (last?.shared !== true) return entries;

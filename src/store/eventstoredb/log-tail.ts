@@ -12,8 +12,8 @@ import { delay } from "../../environment.ts";
 import { StoreRewound } from "../../errors.ts";
 import type { Connection } from "./connection.ts";
 import { isInvalidPosition, messageOf } from "./eventstoredb-error.ts";
-import { entryOf, type LogEntry } from "./log-reads.ts";
-import { recordedEvent, subscribeRequest, whole, type LogFilter } from "./protocol.ts";
+import { entryOf, filterOf, type LogEntry } from "./log-reads.ts";
+import { recordedEvent, subscribeRequest, whole } from "./protocol.ts";
 
 const MAX_KEPT_EVENTS = 4000;
 const MAX_KEPT_BYTES = 16 * 1024 * 1024;
@@ -24,7 +24,7 @@ type Call = ClientReadableStream<ReadResp>;
 
 export interface LogTailOptions {
   readonly connection: Connection;
-  readonly filter: LogFilter;
+  readonly categories: ReadonlySet<string> | undefined;
   readonly after: number;
   /** T4. */
   readonly identity: () => Promise<string>;
@@ -139,8 +139,8 @@ export class LogTail {
 
   /** Resolves when the call ends; rejects when it fails. */
   async #follow(): Promise<void> {
-    const { connection, filter, onNews } = this.#options;
-    const call = await connection.openRead(subscribeRequest({ after: this.#told, filter }));
+    const { connection, categories, onNews } = this.#options;
+    const call = await connection.openRead(subscribeRequest({ after: this.#told, filter: filterOf(categories) }));
     if (this.#ending.signal.aborted) return call.cancel();
     this.#call = call;
     // What is kept already fills the room that there is.
@@ -179,7 +179,7 @@ export class LogTail {
       if (event.prepare === event.commit) this.#before = undefined;
       else if (event.commit > this.#told) this.#before = this.#told;
       this.#told = event.commit;
-      const entry = entryOf(event);
+      const entry = entryOf(event, this.#options.categories);
       if (entry === undefined) return false;
       this.#kept.push(entry);
       this.#bytes += sizeOf(entry);

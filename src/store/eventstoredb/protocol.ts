@@ -79,7 +79,8 @@ export function recordedEvent(response: ReadResp): RecordedEvent | undefined {
     id: uuidText(event.getId()),
     type: metadata.get("type") ?? "",
     stream: Buffer.from(event.getStreamIdentifier()?.getStreamName_asU8() ?? []).toString(),
-    revision: whole(event.getStreamRevision()),
+    // That of a tombstone is the largest there is: it is no event of ours.
+    revision: Number(event.getStreamRevision()),
     commit: whole(event.getCommitPosition()),
     prepare: whole(event.getPreparePosition()),
     // Ticks of 100 ns.

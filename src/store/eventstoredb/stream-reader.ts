@@ -1,7 +1,8 @@
 /**
  * Reads one stream.
  *
- * R1 The server tells with the events where the stream ends (from 21.10 on); where it does not, the last event is read after them: the version is never behind the slice.
+ * R1 After the events the server tells where the stream ends. Without that the read was not complete, however well it ended, and is tried again: an end that came early
+ *    would hide events that were acknowledged.
  * R2 A slice is bounded in bytes: it ends with the event that passes the bound, and holds at least one where there is one.
  * R3 Revisions count from 0, versions from 1. A stream whose front is gone ($tb, $maxCount, $maxAge) tells its first version: with the slice where that begins late,
  *    otherwise by one more read.
@@ -12,7 +13,7 @@ import { delay } from "../../environment.ts";
 import type { StoredEvent, StreamSlice } from "../event-store.ts";
 import type { StreamRead } from "../validate-read.ts";
 import type { Connection } from "./connection.ts";
-import { isPassing, NoAnswer, streamDeleted } from "./eventstoredb-error.ts";
+import { EndedEarly, isPassing, NoAnswer, streamDeleted } from "./eventstoredb-error.ts";
 import { readStreamRequest, recordedEvent, whole, type RecordedEvent } from "./protocol.ts";
 import { decodeEvent } from "./wire.ts";
 
@@ -54,7 +55,7 @@ export class StreamReader {
     if (answer.missing) return this.#missing(stream, signal);
     const events = limit === 0 ? [] : answer.recorded.map(decodeEvent);
     const last = events.at(-1)?.version ?? 0;
-    const version = Math.max(last, answer.last === undefined ? await this.#version(stream, signal) : answer.last + 1);
+    const version = Math.max(last, answer.last === undefined ? versionAt(await this.#ask(stream, "end", true, 1, signal)) : answer.last + 1);
     const next = Math.max(from, last + 1);
     return { events, version, firstVersion: await this.#first(stream, from, answer, version, signal), next: next <= version && events.length > 0 ? next : undefined };
   }
@@ -99,10 +100,6 @@ export class StreamReader {
     return first === undefined ? version + 1 : first.revision + 1;
   }
 
-  async #version(stream: string, signal?: AbortSignal): Promise<number> {
-    return versionAt(await this.#ask(stream, "end", true, 1, signal));
-  }
-
   /** R4. */
   async #missing(stream: string, signal?: AbortSignal): Promise<StreamSlice> {
     const metadata = await this.last(`$$${stream}`, signal);
@@ -128,6 +125,7 @@ export class StreamReader {
     let first: number | undefined;
     let last: number | undefined;
     let bytes = 0;
+    let enough = false;
     await this.#connection.read(readStreamRequest(stream, { from, backward, count }), {
       signal,
       onResponse: (response) => {
@@ -135,6 +133,7 @@ export class StreamReader {
         if (event !== undefined) {
           recorded.push(event);
           bytes += event.data.length + event.metadata.length;
+          enough = recorded.length >= count || bytes >= MAX_SLICE_BYTES;
           return bytes >= MAX_SLICE_BYTES;
         }
         if (response.hasStreamNotFound()) missing = true;
@@ -143,6 +142,7 @@ export class StreamReader {
         return false;
       },
     });
+    if (!missing && !enough && last === undefined) throw new EndedEarly(); // R1
     return { recorded, missing, first, last };
   }
 }

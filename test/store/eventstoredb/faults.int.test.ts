@@ -156,6 +156,35 @@ describe("EventStoreDB that fails", () => {
     await follower.stop();
   });
 
+  it("a read that is ended early as if all were well is not believed", { timeout: 30_000 }, async () => {
+    const store = await it_.open();
+    await append(store, appendOf("order-1", 0, Array.from({ length: 20 }, (_, n) => id(n))));
+    await append(store, appendOf("cart-1", 0, [id(100)]));
+    const early = (afterMessages: number) => fault({ on: "read", times: 1, action: { kind: "end", afterMessages } });
+    for (const messages of [0, 1, 7, 20]) {
+      early(messages);
+      expect(await store.readStream("order-1")).toMatchObject({ version: 20, events: { length: 20 } });
+      early(messages);
+      expect((await store.readStream("order-1", { direction: "backward" })).events).toHaveLength(20);
+      early(messages);
+      expect((await store.readStream("order-9")).version).toBe(0);
+      for (const skip of [0, 1]) {
+        fault({ on: "read", skip, times: 1, action: { kind: "end", afterMessages: messages } });
+        expect((await readChecked(store, {}, { gaps: true })).size).toBe(21);
+        it_.server.faults.clear();
+      }
+    }
+    for (const skip of [0, 1, 2, 3]) {
+      fault({ on: "read", skip, times: 1, action: { kind: "end", afterMessages: 3 } });
+      fault({ on: "subscription", times: 1, action: { kind: "end", afterMessages: 3 } });
+      const follower = follow(store, { categories: ["order"] });
+      await until(() => follower.state.caughtUp, "it has caught up");
+      expect(follower.events.map((event) => event.version)).toEqual(Array.from({ length: 20 }, (_, n) => n + 1));
+      await follower.stop();
+      it_.server.faults.clear();
+    }
+  });
+
   it("8: what could not be reached is told as such, and reached once it is there", async () => {
     const { port } = it_.server;
     const store = await it_.open({ timeoutMs: 900 });

@@ -16,17 +16,22 @@ const event = (stream: string, { type = "Happened", commit = 10, prepare = commi
 
 describe("what of the log is ours", () => {
   it.each(["order-1", "order-$ce-order", "a-\n", "snapshots-1", "order_2--", `order-${"i".repeat(256)}`])("%j is", (stream) => {
-    expect(entryOf(event(stream))?.event.stream).toBe(stream);
+    expect(entryOf(event(stream), undefined)?.event.stream).toBe(stream);
     const filter = filterOf(undefined);
     expect("regex" in filter && new RegExp(filter.regex).test(stream)).toBe(true);
   });
 
   it.each(["order", "order-", "-1", "1order-1", "ordér-1", "$ce-order", "$$order-1", "snapshot-order-1", "tidemark.identity", `order-${"i".repeat(257)}`, `${"c".repeat(65)}-1`])("%j is not", (stream) => {
-    expect(entryOf(event(stream))).toBeUndefined();
+    expect(entryOf(event(stream), undefined)).toBeUndefined();
+  });
+
+  it("is of the categories that were asked for", () => {
+    expect(entryOf(event("order-1"), new Set(["order"]))).toBeDefined();
+    for (const other of ["order2-1", "cart-1"]) expect(entryOf(event(other), new Set(["order"]))).toBeUndefined();
   });
 
   it("is no event whose type is the system's", () => {
-    expect(entryOf(event("order-1", { type: "$>" }))).toBeUndefined();
+    expect(entryOf(event("order-1", { type: "$>" }), undefined)).toBeUndefined();
   });
 
   it("is asked for by the beginnings of names, which never let the snapshots through", () => {
@@ -37,7 +42,7 @@ describe("what of the log is ours", () => {
 });
 
 describe("events that share a commit", () => {
-  const entries = (...places: readonly (readonly [commit: number, prepare: number])[]) => places.map(([commit, prepare]) => entryOf(event("order-1", { commit, prepare }))!);
+  const entries = (...places: readonly (readonly [commit: number, prepare: number])[]) => places.map(([commit, prepare]) => entryOf(event("order-1", { commit, prepare }), undefined)!);
   const commits = (list: readonly { readonly commit: number }[]) => list.map(({ commit }) => commit);
 
   it("are left for later while more of them may follow", () => {

@@ -104,6 +104,11 @@ describe("on EventStoreDB", () => {
     expect(await append(store, appendOf("order-1", "none", [id(1), id(2)])), "what stood before the deletion is known, and covered").toMatchObject({ kind: "committed", version: 2 });
     expect(await append(store, appendOf("order-1", 2, [id(4)])), "an append brings it back").toMatchObject({ kind: "committed", version: 3 });
     expect(await store.readStream("order-1")).toMatchObject({ version: 3, firstVersion: 3 });
+    await raw.tombstoneStream("order-4");
+    const follower = follow(store, { categories: ["order"] });
+    await until(() => follower.state.caughtUp, "the log is read over tombstones");
+    expect(follower.events.map((event) => `${event.stream} ${event.version}`)).toEqual(["order-1 1", "order-1 2", "order-2 1", "order-2 2", "order-1 3"]);
+    await follower.stop();
   });
 
   it("events of the system, links, snapshots and streams that cannot be named are left out of the log, and through moves over them", async () => {
