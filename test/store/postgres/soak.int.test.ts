@@ -9,9 +9,9 @@ import { available, newSchema, testDatabase, type TestDatabase } from "./support
 
 const SEED = Number(process.env["TIDEMARK_SEED"] ?? Date.now() % 100_000);
 /** For each shape; longer where it is asked for: TIDEMARK_SOAK_SECONDS=600. */
-const DURATION_MS = 1000 * Number(process.env["TIDEMARK_SOAK_SECONDS"] ?? 5);
+const DURATION_MS = 1000 * Number(process.env["TIDEMARK_SOAK_SECONDS"] ?? 3);
 /** After the last attack: what is under way may still fail, and then nothing may. */
-const SETTLE_MS = 3000;
+const SETTLE_MS = 1500;
 const CALM_MS = 1000;
 
 const SHAPES: Readonly<Record<string, Partial<PostgresStoreOptions>>> = {
