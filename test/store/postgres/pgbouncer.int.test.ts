@@ -77,18 +77,19 @@ server_reset_query =
     rmSync(folder, { recursive: true, force: true });
   });
 
-  async function open(schema: string, listener: string | false): Promise<Backend> {
-    const backend = await postgresBackend({ connection: pooled, pgbouncer: true, listener, schema, viewsSchema: `${schema}_views` });
+  async function open(schema: string, listener: string | false, shape: Partial<PostgresBackendOptions>): Promise<Backend> {
+    const backend = await postgresBackend({ connection: pooled, pgbouncer: true, listener, schema, viewsSchema: `${schema}_views`, ...shape });
     opened.push(backend);
     return backend;
   }
 
   it.each([
-    ["a listener of its own past the pooler", true],
-    ["no listener at all", false],
-  ])("appends, reads, subscribes and commits views, with %s", async (_, listens) => {
+    ["a listener of its own past the pooler", true, {}],
+    ["no listener at all", false, {}],
+    ["appends side by side, in partitions", true, { commitOrder: "horizon", eventsPerPartition: 100 }],
+  ] as const)("appends, reads, subscribes and commits views, with %s", async (_, listens, shape) => {
     const schema = newSchema();
-    const backends = [await open(schema, listens && database.url), await open(schema, listens && database.url)] as const;
+    const backends = [await open(schema, listens && database.url, shape), await open(schema, listens && database.url, shape)] as const;
     const seen: string[] = [];
     const abort = new AbortController();
     const following = (async () => {
@@ -101,7 +102,7 @@ server_reset_query =
       }
     });
     await Promise.all(writers);
-    expect((await readChecked(backends[0].events)).size).toBe(400);
+    expect((await readChecked(backends[0].events, {}, { gaps: "commitOrder" in shape })).size).toBe(400);
     await until(() => seen.length === 400, "the subscription having everything");
     abort.abort();
     await following;

@@ -138,6 +138,18 @@ describe.skipIf(!available)("writers on one log in PostgreSQL", () => {
     expect([...(await readChecked(store)).keys()]).toEqual(["a1", "a2", "b1", "c1", "a3", "c2", "c3"]);
   });
 
+  it.each([["one table", {}], ["partitions", { eventsPerPartition: 50 }]])("that lose hear what they missed, in order, up to a hundred events and 64 KB (%s)", async (_, shape) => {
+    const store = await open(newSchema(), 4, shape);
+    const all = Array.from({ length: 250 }, (_unused, index) => `e-${index + 1}`);
+    await store.append([appendOf("order-1", 0, all)]);
+    const large = JSON.stringify("x".repeat(20_000));
+    await store.append([appendOf("order-2", 0, ["l-1", "l-2", "l-3", "l-4", "l-5"], large), appendOf("order-3", 0, ["h-1"], JSON.stringify("x".repeat(70_000)))]);
+    const missed = (await store.append([appendOf("order-1", 200, ["a"]), appendOf("order-1x", 0, ["b"]), appendOf("order-2", 1, ["c"]), appendOf("order-3", 0, ["d"]), appendOf("order-4", 3, ["e"])])).map((outcome) => (outcome.kind === "conflict" ? (outcome.missing?.map(({ id }) => id) ?? "nothing") : outcome.kind));
+    expect(missed).toEqual([all.slice(200), "committed", ["l-2", "l-3", "l-4"], "nothing", "nothing"]);
+    const [first] = await store.append([appendOf("order-1", "none", ["f"])]);
+    expect(first).toMatchObject({ kind: "conflict", actual: 250, missing: (await store.readStream("order-1", { limit: 100 })).events });
+  });
+
   it("never leave a hole: an expectation beyond the end is a conflict on the fast way too", async () => {
     const store = await open(newSchema());
     await store.append([appendOf("order-1", 0, ["a"])]);
