@@ -162,6 +162,7 @@ function assertFault(fault: Fault): void {
   if (!Number.isInteger(times) || times < 1) throw new InvalidArgument("times of a fault is a whole number of calls, at least 1");
   const known = typeof action === "object" && action !== null && kinds.includes(action.kind);
   if (!known) throw new InvalidArgument(`the action of a fault is one of ${kinds.join(", ")}`);
+  if (action.kind === "stall" && (fault.skip !== undefined || fault.times !== undefined)) throw new InvalidArgument("a stall lasts until it is removed: it takes neither skip nor times");
   const ms = action.kind === "delay" ? action.delayMs : action.kind === "slow" ? action.betweenMs : 0;
   if (!Number.isFinite(ms) || ms < 0) throw new InvalidArgument("the time of a fault is a number of milliseconds");
 }

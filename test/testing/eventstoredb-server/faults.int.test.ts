@@ -278,10 +278,11 @@ describe("a fault that makes no sense", () => {
   it.each([
     [{ action: { kind: "delay", delayMs: -1 } }, "milliseconds"],
     [{ action: { kind: "slow", betweenMs: Number.NaN } }, "milliseconds"],
-    [{ action: { kind: "stall" }, times: 0 }, "times"],
-    [{ action: { kind: "stall" }, skip: 0.5 }, "skip"],
+    [{ action: { kind: "refuse" }, times: 0 }, "times"],
+    [{ action: { kind: "refuse" }, skip: 0.5 }, "skip"],
+    [{ action: { kind: "stall" }, times: 1 }, "until it is removed"],
     [{}, "action"],
-  ])("%j is refused by its %s", (fault, word) => {
+  ])("%j is refused, and the message says %s", (fault, word) => {
     expect(() => server.faults.add(fault as Fault)).toThrow(word);
   });
 });
