@@ -8,6 +8,8 @@
  * D3 All that a flush writes is one transaction; after a crash the file is as of one of them (a write-ahead log, synchronous = NORMAL: a power failure may take the last ones).
  * D4 One process at a time has the file open (locking_mode = EXCLUSIVE).
  *
+ * Longer than an adapter should be: what is written and how it is checked when it is read belong together.
+ *
  * A row of an event or claim has the key lane · 2^40 + offset, so that the log of a lane is one run of the table.
  */
 import { DatabaseSync, type StatementSync } from "node:sqlite";

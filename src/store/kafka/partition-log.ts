@@ -24,6 +24,8 @@ const FETCH_BYTES = 2 * 1024 * 1024;
 const FETCH_WAIT_MS = 500;
 /** T7. */
 const STAND_BACK_MS = 25;
+/** How often it is told how far a long reading has come. */
+const REPORT_MS = 5000;
 
 export interface PartitionLogOptions {
   readonly lane: string;
@@ -56,6 +58,8 @@ export class PartitionLog {
   #failingSince: number | undefined;
   #leaderEpoch = -1;
   #highWatermark = Number.POSITIVE_INFINITY;
+  /** When it was last told how far the reading is, or the reading began; undefined: it is not behind. */
+  #reportedAt: number | undefined;
   #rewinds = 0;
   #claimSeenAt = Number.NEGATIVE_INFINITY;
   #ownAt = Number.NEGATIVE_INFINITY;
@@ -267,6 +271,23 @@ export class PartitionLog {
       if (folded.passedOver > folded.claims.length) this.#options.environment.logger.debug({ lane: this.lane, records: folded.passedOver }, "records that do not count were passed over");
     }
     this.#moved(folded.state);
+    this.#report();
+  }
+
+  /** An index that is built from a long log takes its time: it is told how far it is. */
+  #report(): void {
+    const { clock, logger } = this.#options.environment;
+    const { lane } = this;
+    const now = clock.elapsed();
+    if (this.caughtUp) {
+      this.#reportedAt = undefined;
+      return;
+    }
+    this.#reportedAt ??= now;
+    if (now - this.#reportedAt < REPORT_MS) return;
+    this.#reportedAt = now;
+    const { next } = this.#state;
+    logger.info({ lane, next, end: this.#highWatermark, percent: Math.floor((100 * next) / this.#highWatermark) }, "the index is being built from the log");
   }
 
   /** T5. True where the log had been rewound. */
