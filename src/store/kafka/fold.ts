@@ -7,6 +7,8 @@
  * F4 A claim counts from its own offset on, whoever made it; it stands alone in a batch that carries a producer id and epoch.
  * F5 Under a claim the versions of a stream are contiguous. That follows from F1 and from how a writer works, so it is asserted, not decided on: where it fails,
  *    the fold stops and says so (StoreCorrupt), for whatever was built on it would be wrong.
+ * F6 An append that stands already, the same event ids at the same versions, counts once: where a broker has forgotten a producer, it takes the bytes that a writer
+ *    sends again for new ones.
  */
 import { StoreCorrupt } from "../../errors.ts";
 import type { Claim, IndexedEvent, IndexStep, LaneState } from "./log-index.ts";
@@ -20,16 +22,24 @@ export interface Folded extends IndexStep {
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
+/** What was folded before. */
+export interface FoldedBefore {
+  /** Version of the stream's last event. */
+  versionOf(stream: string): number;
+  /** Id of the event at that version, which is there. */
+  idAt(stream: string, version: number): string | undefined;
+}
+
 /** Folds whole batches, which begin at `state.next` (what stands before it is passed over). Errors: StoreCorrupt (F5). */
-export function fold(state: LaneState, batches: Iterable<Batch>, versionOf: (stream: string) => number): Folded {
-  const folding = new Folding(state, versionOf);
+export function fold(state: LaneState, batches: Iterable<Batch>, before: FoldedBefore): Folded {
+  const folding = new Folding(state, before);
   for (const batch of batches) folding.add(batch);
   return folding.result();
 }
 
 class Folding {
   readonly #state: Writable<LaneState>;
-  readonly #versionOf: (stream: string) => number;
+  readonly #before: FoldedBefore;
   readonly #versions = new Map<string, number>();
   readonly #events: IndexedEvent[] = [];
   readonly #claims: Claim[] = [];
@@ -41,10 +51,10 @@ class Folding {
   #open: IndexedEvent[] = [];
   #openSize = 0;
 
-  constructor(state: LaneState, versionOf: (stream: string) => number) {
+  constructor(state: LaneState, before: FoldedBefore) {
     this.#state = { ...state };
     this.#nonce = nonceName(state.claim?.nonce ?? "");
-    this.#versionOf = versionOf;
+    this.#before = before;
   }
 
   add(batch: Batch): void {
@@ -91,13 +101,13 @@ class Folding {
     const goesOn = index === this.#open.length && (index === 0 || (stream === this.#open[0]?.stream && size === this.#openSize));
     if (!goesOn) return this.#giveUpOpen();
     const event: IndexedEvent = { stream, version, offset, record: batch.bytes.subarray(start, end) };
-    if (size === 1) return this.#accept(event);
+    if (size === 1) return this.#accept(event, 1);
     this.#open.push(event);
     this.#openSize = size;
     if (this.#open.length < size) return;
     const whole = this.#open;
     this.#open = [];
-    for (const each of whole) this.#accept(each);
+    for (const each of whole) this.#accept(each, size);
   }
 
   /** F3. */
@@ -105,16 +115,23 @@ class Folding {
     if (this.#open.length > 0) this.#open = [];
   }
 
-  #accept(event: IndexedEvent): void {
+  #accept(event: IndexedEvent, size: number): void {
     const { stream, version, offset } = event;
-    const before = this.#versions.get(stream) ?? this.#versionOf(stream);
-    // F5.
-    if (version !== before + 1) {
-      throw new StoreCorrupt(`the record at offset ${offset} is version ${version} of ${stream}, which ends at version ${before}: somebody wrote under a claim that is not theirs`, {
-        details: { stream, version, actual: before, offset },
-      });
+    const before = this.#versions.get(stream) ?? this.#before.versionOf(stream);
+    if (version === before + 1) {
+      this.#versions.set(stream, version);
+      this.#events.push(event);
+      return;
     }
-    this.#versions.set(stream, version);
-    this.#events.push(event);
+    // F5, F6. An append of which a part stands already is none that a writer makes: its first event that does not would have a version too high or too low.
+    if (version <= before && this.#idAt(stream, version) === marksOf(event.record).id) return;
+    throw new StoreCorrupt(`the record at offset ${offset} is version ${version} of ${stream}, which ends at version ${before}: somebody wrote under a claim that is not theirs`, {
+      details: { stream, version, actual: before, offset, size },
+    });
+  }
+
+  #idAt(stream: string, version: number): string | undefined {
+    const here = this.#events.find((event) => event.stream === stream && event.version === version);
+    return here === undefined ? this.#before.idAt(stream, version) : marksOf(here.record).id;
   }
 }

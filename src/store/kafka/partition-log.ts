@@ -14,7 +14,7 @@
 import { turns, type Environment, delay } from "../../environment.ts";
 import { Aborted, isTidemarkError, StoreCorrupt, StoreRewound, type TidemarkError } from "../../errors.ts";
 import { BrokerRefusal, KAFKA_ERROR, type Fetched, type PartitionLink } from "./cluster.ts";
-import { fold } from "./fold.ts";
+import { fold, type FoldedBefore } from "./fold.ts";
 import { insist, isFinal, pause, storeClosed, toTidemarkError, untilAborted } from "./kafka-error.ts";
 import type { Claim, IndexedEvent, LaneState, LogIndex } from "./log-index.ts";
 import { batchesIn, eachRecord, type Batch } from "./record-batch.ts";
@@ -51,6 +51,8 @@ export class PartitionLog {
   readonly #ending = new AbortController();
   readonly #listeners = new Set<() => void>();
   #waiting: Waiting[] = [];
+  /** Of the index, for the fold. */
+  readonly #before: FoldedBefore;
   #state: LaneState;
   #tail: Promise<void> | undefined;
   #failure: TidemarkError | undefined;
@@ -70,7 +72,12 @@ export class PartitionLog {
   constructor(options: PartitionLogOptions) {
     this.#options = options;
     this.lane = options.lane;
-    this.index = options.index;
+    const { index } = options;
+    this.index = index;
+    this.#before = {
+      versionOf: (stream) => index.versionOf(stream),
+      idAt: (stream, version) => index.stream(stream, version, version).map(({ record }) => marksOf(record).id)[0],
+    };
     this.#state = this.#resumed();
   }
 
@@ -264,7 +271,7 @@ export class PartitionLog {
     const wasCaughtUp = this.caughtUp;
     const before = this.#state.claim;
     this.#highWatermark = highWatermark;
-    const folded = fold(this.#state, batches, (stream) => this.index.versionOf(stream));
+    const folded = fold(this.#state, batches, this.#before);
     if (folded.state.next > this.#state.next) {
       this.index.apply(this.lane, folded);
       if (folded.state.claim !== before) this.#claimSeenAt = wasCaughtUp ? this.#options.environment.clock.elapsed() : Number.NEGATIVE_INFINITY;

@@ -81,6 +81,8 @@ const LAST_SEQUENCE = 2 ** 31 - 2 ** 24;
 const MAX_WAITING = 20_000;
 const MAX_WAITING_BYTES = 64 * 1024 * 1024;
 const MAX_BATCH_EVENTS = 10_000;
+/** Claims in a row that were fenced, after which it is no race that was lost. */
+const MAX_FENCED = 8;
 /** How often a batch of which something is unknown is sent again before a new claim is to settle it. */
 const MAX_RESENDS = 8;
 
@@ -130,6 +132,8 @@ export class PartitionWriter {
   /** Sent, and not settled. */
   #underWay: readonly Entry[] = [];
   #held: Held | undefined;
+  /** Claims in a row that the broker did not take. */
+  #fenced = 0;
   #running: Promise<void> | undefined;
   #closed = false;
   #timer: Timer | undefined;
@@ -286,10 +290,12 @@ export class PartitionWriter {
     const sent = await this.#send(this.#finish(identity, 0));
     if (sent.kind === "refused") throw sent.error;
     if (sent.kind === "out") {
-      logger.info({ lane: log.lane, error: sent.error }, "another process was faster to claim the partition");
-      await pause(environment, 1, signal);
+      logger.info({ lane: log.lane, error: sent.error }, "the broker knows a newer epoch than our claim's; it is tried again with the next");
+      // Another process was faster; or somebody used the highest epoch of the id, and all have to be drawn until the coordinator gives out another id.
+      await (++this.#fenced < MAX_FENCED ? pause(environment, 1, signal) : delay(environment.clock, 1, signal).catch(() => undefined));
       return undefined;
     }
+    this.#fenced = 0;
     const { baseOffset } = sent;
     await log.reach(baseOffset + 1, signal);
     if (log.index.claimAt(log.lane, baseOffset)?.nonce !== nonce) {
@@ -410,7 +416,10 @@ export class PartitionWriter {
       // P5: somebody wrote in between, or the tailer was faster.
       const isRead = sent.kind === "stands" && sent.baseOffset >= group.end && (await this.#hasRead(sent.baseOffset + group.records.length, group.held));
       if (isRead || (await this.#outOf(group, sent))) this.#settle(group);
-      else this.#held = undefined;
+      else {
+        this.#held = undefined;
+        for (const { pending } of group.entries) this.#answer(pending, { kind: "unknown", cause: this.#options.log.failure ?? new Error("the store was closed before Kafka had answered") });
+      }
     } finally {
       if (!this.#closed) this.#underWay = [];
     }

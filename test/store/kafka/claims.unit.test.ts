@@ -397,6 +397,33 @@ describe("a log that lost what it held", () => {
     expect(world.environment.logger.lines.some(({ level, message }) => level === "error" && message.includes("rewound"))).toBe(true);
     await world.commit(store, 1);
     expect((await world.read(store)).map(({ id }) => id)).toEqual(world.standing().ids);
+    // It was found before anything more was written.
+    expect(world.standing().claims).toHaveLength(2);
+  });
+});
+
+describe("a broker that has forgotten its producers", () => {
+  it("takes what is sent again for new: it counts once all the same, where it stands first", async () => {
+    const store = world.store("a");
+    await world.commit(store, 0);
+    aroundNext((apply) => {
+      apply();
+      world.kafka.partition(TOPIC).producers.clear();
+      return lost();
+    });
+    expect(await world.append(store, 1)).toEqual({ kind: "committed", version: 2, position: { "order/0": 2 } });
+    expect(world.records()).toHaveLength(4);
+    await world.commit(store, 2);
+    expect((await world.read(store)).map(({ id }) => id)).toEqual(world.standing().ids);
+  });
+
+  it("and whose highest epoch was used by somebody: epochs are drawn until the coordinator gives out another id", async () => {
+    world.kafka.lastEpoch = 40;
+    const [a, b] = [world.store("a"), world.store("b")];
+    await world.commit(a, 0);
+    world.kafka.partition(TOPIC).producers.set(1000, { epoch: 32_767, last: 0, recent: [] });
+    await world.commit(b, 1);
+    expect(world.standing().claims.at(-1)).toMatchObject({ producerId: 1001, writer: "b" });
   });
 });
 

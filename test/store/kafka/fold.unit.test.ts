@@ -4,7 +4,7 @@
  */
 import { describe, expect, it } from "vitest";
 import type { NewEvent } from "../../../src/store/event-store.ts";
-import { fold } from "../../../src/store/kafka/fold.ts";
+import { fold, type FoldedBefore } from "../../../src/store/kafka/fold.ts";
 import type { IndexedEvent, LaneState } from "../../../src/store/kafka/log-index.ts";
 import { prepare } from "../../../src/store/kafka/prepared-append.ts";
 import { batchesIn, BatchWriter, eachRecord, type Batch } from "../../../src/store/kafka/record-batch.ts";
@@ -15,6 +15,7 @@ import { seededRandom } from "../../../src/testing/index.ts";
 const SCHEDULES = 400;
 
 const START: LaneState = { topicId: "t", next: 0, claim: undefined, last: undefined };
+const NOTHING: FoldedBefore = { versionOf: () => 0, idAt: () => undefined };
 const STREAMS = ["order-1", "order-2"];
 
 interface Accepted {
@@ -29,7 +30,7 @@ interface Accepted {
 type Read = (log: readonly Batch[]) => { readonly events: readonly Accepted[]; readonly claim: string | undefined };
 
 const byTheFold: Read = (log) => {
-  const { events, state } = fold(START, log, () => 0);
+  const { events, state } = fold(START, log, NOTHING);
   return { events: events.map(acceptedOf), claim: state.claim?.nonce };
 };
 
@@ -259,9 +260,9 @@ describe("the fold", () => {
     writeClaim(writer, { nonce, writer: "w", producerId: 7, epoch: 3, previous: null });
     return writer.finish({ ...stamp, ...identity }).batch;
   };
-  const events = (nonce: string, places: readonly { version: number; index?: number; size?: number; stream?: string }[], identity: Partial<typeof stamp> = {}): Buffer => {
+  const events = (nonce: string, places: readonly { version: number; index?: number; size?: number; stream?: string }[], identity: Partial<typeof stamp> = {}, id = "e"): Buffer => {
     for (const { version, index = 0, size = 1, stream = "order-1" } of places) {
-      const [event] = prepare({ stream, expected: 0, events: [{ id: `e${version}`, type: "T", data: "{}", recordedAt: 0, metadata: { commandId: "c", correlationId: "c", causationId: "c" } }] }).events;
+      const [event] = prepare({ stream, expected: 0, events: [{ id: `${id}${version}`, type: "T", data: "{}", recordedAt: 0, metadata: { commandId: "c", correlationId: "c", causationId: "c" } }] }).events;
       if (event !== undefined) writeEvent(writer, stream, event, { claim: nonce, version, index, size });
     }
     return writer.finish({ ...stamp, ...identity }).batch;
@@ -269,7 +270,7 @@ describe("the fold", () => {
   const folded = (...batches: readonly Buffer[]) => {
     const partition = new Partition();
     for (const bytes of batches) partition.append(bytes);
-    return fold(START, partition.log, () => 0);
+    return fold(START, partition.log, NOTHING);
   };
   const versions = (...batches: readonly Buffer[]): number[] => folded(...batches).events.map(({ version }) => version);
 
@@ -290,7 +291,7 @@ describe("the fold", () => {
       partition.append(odd);
       const [first, second] = partition.log as [Batch, Batch];
       const flagged: Batch = { ...second, transactional: bit === 0b1_0000, control: bit === 0b10_0000, plain: bit !== 0b1 };
-      expect(fold(START, [first, flagged], () => 0)).toMatchObject({ events: [], state: { next: 2 }, passedOver: 2 });
+      expect(fold(START, [first, flagged], NOTHING)).toMatchObject({ events: [], state: { next: 2 }, passedOver: 2 });
     }
   });
 
@@ -306,7 +307,17 @@ describe("the fold", () => {
 
   it("stops, and says so, where the versions of a stream have a gap under a claim", () => {
     expect(() => folded(claim("x"), events("x", [{ version: 2 }]))).toThrow(expect.objectContaining({ code: "StoreCorrupt", message: expect.stringContaining("version 2 of order-1") as string }));
-    expect(() => folded(claim("x"), events("x", [{ version: 1 }]), events("x", [{ version: 1 }]))).toThrow(expect.objectContaining({ code: "StoreCorrupt" }));
+    expect(() => folded(claim("x"), events("x", [{ version: 1 }, { version: 2 }]), events("x", [{ version: 1 }], {}, "other"))).toThrow(expect.objectContaining({ code: "StoreCorrupt" }));
+  });
+
+  it("counts once what stands twice under one claim, in one piece of the log and in two", () => {
+    const twice = [claim("x"), events("x", [{ version: 1 }, { version: 2, index: 0, size: 2 }, { version: 3, index: 1, size: 2 }]), events("x", [{ version: 1 }]), events("x", [{ version: 2, index: 0, size: 2 }, { version: 3, index: 1, size: 2 }]), events("x", [{ version: 4 }])];
+    expect(versions(...twice)).toEqual([1, 2, 3, 4]);
+    const partition = new Partition();
+    for (const bytes of twice) partition.append(bytes);
+    const first = fold(START, partition.log.slice(0, 2), NOTHING);
+    const idAt = (stream: string, version: number): string | undefined => first.events.filter((event) => event.stream === stream && event.version === version).map(({ record }) => marksOf(record).id)[0];
+    expect(fold(first.state, partition.log, { versionOf: () => 3, idAt }).events.map(({ version }) => version)).toEqual([4]);
   });
 
   it("takes a claim only where it stands alone in its batch", () => {
@@ -320,11 +331,11 @@ describe("the fold", () => {
   it("passes over what stands before the place it goes on from, and takes the same in pieces as in one", () => {
     const partition = new Partition();
     for (const bytes of [claim("x"), events("x", [{ version: 1 }, { version: 2 }]), claim("y"), events("x", [{ version: 3 }]), events("y", [{ version: 3 }])]) partition.append(bytes);
-    const whole = fold(START, partition.log, () => 0);
+    const whole = fold(START, partition.log, NOTHING);
     let state = START;
     const pieces: IndexedEvent[] = [];
     for (const batch of partition.log) {
-      const piece = fold(state, [...partition.log.slice(0, partition.log.indexOf(batch)), batch], () => pieces.length);
+      const piece = fold(state, [...partition.log.slice(0, partition.log.indexOf(batch)), batch], { versionOf: () => pieces.length, idAt: () => undefined });
       pieces.push(...piece.events);
       state = piece.state;
     }
