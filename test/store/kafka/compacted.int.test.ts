@@ -1,6 +1,7 @@
 /** Snapshots and published states in compacted topics, on a real broker that compacts. */
+import { concatMap } from "rxjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { aggregate, tidemark } from "../../../src/index.ts";
+import { accepted, aggregate, readModel, table, tidemark } from "../../../src/index.ts";
 import type { SnapshotStore, StoredSnapshot } from "../../../src/snapshot/snapshot-store.ts";
 import { kafkaBackend, kafkaState, type KafkaState } from "../../../src/store/kafka/index.ts";
 import { snapshotStoreContract } from "../../../src/testing/index.ts";
@@ -136,6 +137,50 @@ describe.skipIf(!kafkaAvailable)("compacted topics of a real broker", () => {
     opened.push(again);
     await using app = await tidemark({ store: again, aggregates: [Counter] });
     expect(await app.at(Counter, "c").state()).toMatchObject({ state: { total: 30 }, version: 30 });
+  });
+
+  it("take what a read model publishes at least once, while its view is written exactly once", { timeout: START_MS }, async () => {
+    const Account = aggregate("account", {
+      initial: () => ({ total: 0 }),
+      events: { Paid: (account, data: { amount: number }) => void (account.total += data.amount), Closed: (account, _: Record<never, never>) => void (account.total = 0) },
+      commands: { pay: (_, input: { amount: number }, { emit }) => emit("Paid", input), close: (_, __: Record<never, never>, { emit }) => emit("Closed", {}) },
+    });
+    const totals = stateOf<{ readonly total: number }>("balances");
+    // The page of the third payment fails once, after it has published.
+    let failures = 1;
+    const balances = readModel("balances", {
+      from: [Account],
+      view: table<{ id: string; total: number }>("balances", { key: "id" }),
+      project: (events$, { view }) =>
+        events$.pipe(
+          concatMap(async (event) => {
+            if (event.type === "Closed") {
+              await view.delete(event.id);
+              return totals.delete(event.id);
+            }
+            const total = ((await view.get(event.id))?.total ?? 0) + event.data.amount;
+            await view.upsert({ id: event.id, total });
+            await totals.put(event.id, { total }, event.version);
+            if (event.version === 3 && failures-- > 0) throw new Error("once");
+          }),
+        ),
+    });
+    const store = kafkaBackend({ brokers, topicPrefix: `${prefix}.accounts`, partitions: 1, replicationFactor: 1 });
+    opened.push(store);
+    await using app = await tidemark({ store, views: "memory:", aggregates: [Account], readModels: [balances] });
+    for (const amount of [1, 2, 3, 4]) await app.at(Account, "a").pay({ amount });
+    await app.at(Account, "b").pay({ amount: 7 });
+    accepted(await app.at(Account, "b").close({}));
+    // One partition: this token is behind all of them.
+    const paid = accepted(await app.at(Account, "a").pay({ amount: 5 }));
+    expect(await app.query(balances, (view) => view.find({}), { atLeast: paid.token, timeoutMs: 60_000 })).toEqual([{ id: "a", total: 15 }]);
+    const reader = stateOf<{ readonly total: number }>("balances");
+    expect(await reader.get("a")).toMatchObject({ state: { total: 15 }, version: 5 });
+    expect(await reader.get("b")).toBeUndefined();
+    // What was published twice is the same twice.
+    const third = (await readAll(`${prefix}.balances.state`)).filter(({ key, headers }) => key === "a" && headers["tm-version"] === "3");
+    expect(third.length).toBeGreaterThanOrEqual(2);
+    expect(new Set(third.map(({ value }) => (JSON.parse(value ?? "") as { state: { total: number } }).state.total))).toEqual(new Set([6]));
   });
 });
 
