@@ -20,8 +20,7 @@ export type StreamsClient = InstanceType<typeof streamsGrpc.StreamsClient>;
 /** What the client's own commands are made of. TypeScript hides it, and 6.x keeps it. */
 interface ClientParts {
   GRPCStreamCreator<T>(kind: typeof streamsGrpc.StreamsClient, name: string, create: (client: StreamsClient) => T | Promise<T>): () => Promise<T>;
-  execute<T>(kind: typeof streamsGrpc.StreamsClient, name: string, action: (client: StreamsClient) => Promise<T>): Promise<T>;
-  callArguments(options: { readonly requiresLeader: true; readonly deadline?: number }, callOptions?: CallOptions): [Metadata, CallOptions];
+  callArguments(options: { readonly requiresLeader: true }, callOptions: CallOptions): [Metadata, CallOptions];
 }
 
 export interface ReadOptions {
@@ -45,7 +44,7 @@ export class Connection {
   constructor(client: EventStoreDBClient, options: { readonly name: string; readonly owned: boolean; readonly timeoutMs: number; readonly environment: Environment }) {
     this.#client = client;
     this.#parts = client as unknown as ClientParts;
-    if (!(["GRPCStreamCreator", "execute", "callArguments"] as const).every((part) => typeof this.#parts[part] === "function")) {
+    if (!(["GRPCStreamCreator", "callArguments"] as const).every((part) => typeof this.#parts[part] === "function")) {
       throw new InvalidArgument("client must be an EventStoreDBClient of @eventstore/db-client 6.2", { details: { option: "client" } });
     }
     this.#owned = options.owned;
@@ -54,9 +53,9 @@ export class Connection {
     this.environment = options.environment;
   }
 
-  /** Metadata and options of a call. No deadline of gRPC's unless given, in milliseconds. */
-  callArguments(deadlineMs?: number): [Metadata, CallOptions] {
-    return deadlineMs === undefined ? this.#parts.callArguments({ requiresLeader: true }, { deadline: Infinity }) : this.#parts.callArguments({ requiresLeader: true, deadline: deadlineMs });
+  /** Metadata and options of a call. C1: the bounds are ours, gRPC sets none. */
+  callArguments(): [Metadata, CallOptions] {
+    return this.#parts.callArguments({ requiresLeader: true }, { deadline: Infinity });
   }
 
   /** Opens a call that streams. Errors: StoreClosed, NoAnswer, those of gRPC. */
@@ -68,12 +67,6 @@ export class Connection {
     })();
     // A call that comes too late is nobody's.
     return this.#bounded(opening, boundMs, () => void opening.then((call) => call.cancel(), () => undefined));
-  }
-
-  /** One call with one answer. Errors: as open. */
-  execute<T>(name: string, action: (client: StreamsClient) => Promise<T>): Promise<T> {
-    if (this.#closed) return Promise.reject(this.closedError());
-    return this.#bounded(this.#parts.execute(streamsGrpc.StreamsClient, name, action), this.timeoutMs);
   }
 
   /** Opens a subscription, or a read. Its call has no bound: see `read`. */

@@ -223,18 +223,37 @@ describe("EventStoreDB that fails", () => {
     const slice = await store.readStream("order-1");
     expect(slice.events.length).toBeLessThan(24);
     expect(slice.next).toBe(slice.events.length + 1);
-    const slow = fault({ on: "read", action: { kind: "slow", betweenMs: 50 } });
+    // What is sent after a cancellation arrives after it.
+    const left = async (target: "read" | "subscription"): Promise<number> => (await store.readStream("order-2"), it_.server.endStreams(target));
+    const slow = fault({ on: "read", stream: "order-1", action: { kind: "slow", betweenMs: 5000 } });
     const abort = new AbortController();
     const reading = store.readStream("order-1", { signal: abort.signal });
     await until(() => slow.met > 0, "the read being under way");
     abort.abort();
     await expect(reading).rejects.toMatchObject({ code: "Aborted" });
+    expect(await left("read")).toBe(0);
     slow.remove();
     for await (const page of store.readAll({ pageSize: 2 })) if (page.events.length > 0) break;
+    expect(await left("read")).toBe(0);
+    expect(await left("subscription")).toBe(0);
     const follower = follow(store);
     await until(() => follower.events.length === 24, "the subscription gets everything");
     await follower.stop();
-    await until(() => it_.server.endStreams("read") === 0 && it_.server.endStreams("subscription") === 0, "no read and no subscription running");
+    await until(async () => (await left("subscription")) === 0, "no subscription running");
+  });
+
+  it("far from the end, the subscription that brings the log is made anew where it stood", { timeout: 30_000 }, async () => {
+    const store = await it_.open();
+    const large = JSON.stringify("x".repeat(200_000));
+    for (let version = 0; version < 12; version++) await append(store, appendOf(version % 3 === 2 ? "cart-1" : "order-1", "any", [id(version)], large));
+    for (const action of [{ kind: "cut", afterMessages: 3 }, { kind: "end", afterMessages: 4 }, { kind: "refuse", afterMessages: 2 }] as const) {
+      const broken = fault({ on: "subscription", times: 2, action });
+      const events = [];
+      for await (const page of store.readAll({ categories: ["order"], pageSize: 3 })) events.push(...page.events);
+      expect(events.map((event) => event.version), action.kind).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+      expect(broken.met).toBeGreaterThan(0);
+      broken.remove();
+    }
   });
 
   it("11: an append of nothing is refused", async () => {
