@@ -88,3 +88,8 @@ export function shapeSql(schema: string, { commitOrder, eventsPerPartition }: Lo
   ];
   return rows.length === 0 ? "" : `INSERT INTO ${quoted(schema)}.meta (name, value) VALUES ${rows.join(", ")};`;
 }
+
+/** The table that has the unique index (stream, version). */
+export function keysOf(schema: string, { eventsPerPartition }: LogShape): string {
+  return `${quoted(schema)}.${eventsPerPartition === undefined ? "events" : "event_keys"}`;
+}

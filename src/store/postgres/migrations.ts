@@ -19,7 +19,8 @@ import { eventsChannel, lock } from "./log-names.ts";
 import { isPlain, shapeSql, type LogShape } from "./log-shape.ts";
 import type { SchemaKind } from "./migrate.ts";
 import { readLog } from "./read-log.ts";
-import { appendEach, logHorizon, shapedAppendExact, shapedReadStreams, shapedTables } from "./shaped-log.ts";
+import { readStreams } from "./read-streams.ts";
+import { appendEach, logHorizon, shapedAppendExact, shapedTables } from "./shaped-log.ts";
 
 /** What makes a log of a shape; one that stands is updated by the steps of its own shape. */
 export function logSchema(shape: LogShape): SchemaKind {
@@ -29,9 +30,9 @@ export function logSchema(shape: LogShape): SchemaKind {
     migrations: [
       (schema, identity) =>
         isPlain(shape)
-          ? [plainTable(schema), snapshotTable(schema, identity), appendExact(schema), appendChecked(schema), readStreams(schema)].join("\n")
+          ? [plainTable(schema), snapshotTable(schema, identity), appendExact(schema), appendChecked(schema), readStreamsOfOld(schema)].join("\n")
           : [snapshotTable(schema, identity), shapeSql(schema, shape), ...shaped(schema, shape)].join("\n"),
-      (schema) => [appendEach(schema, shape), readLog(schema, shape)].join("\n"),
+      (schema) => [appendEach(schema, shape), readLog(schema, shape), readStreams(schema, shape)].join("\n"),
     ],
   };
 }
@@ -40,7 +41,6 @@ function shaped(schema: string, shape: LogShape): readonly string[] {
   return [
     shapedTables(schema, shape),
     shapedAppendExact(schema, shape),
-    shape.eventsPerPartition === undefined ? readStreams(schema) : shapedReadStreams(schema),
     ...(shape.commitOrder === "horizon" ? [logHorizon(schema)] : []),
   ];
 }
@@ -146,8 +146,8 @@ END $$;
 COMMENT ON FUNCTION ${s}.append_checked IS 'Appends where the stream is at the expected version (-1: any, -2: it exists). For each append its new version, or -1 minus the actual one, and its last position.';`;
 }
 
-/** The lateral queries have limits, so that no plan of theirs can become a join over the whole log. */
-function readStreams(schema: string): string {
+/** Of the first version; the second has replaced it. The lateral queries have limits, so that no plan of theirs can become a join over the whole log. */
+function readStreamsOfOld(schema: string): string {
   const s = quoted(schema);
   return `
 CREATE FUNCTION ${s}.read_streams(streams text[], firsts int[], mosts int[], max_bytes bigint)

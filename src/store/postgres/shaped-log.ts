@@ -13,12 +13,7 @@
  */
 import { quoted } from "./database.ts";
 import { lock, eventsChannel } from "./log-names.ts";
-import type { LogShape } from "./log-shape.ts";
-
-/** The table that has the unique index (stream, version). */
-export function keysOf(schema: string, { eventsPerPartition }: LogShape): string {
-  return `${quoted(schema)}.${eventsPerPartition === undefined ? "events" : "event_keys"}`;
-}
+import { keysOf, type LogShape } from "./log-shape.ts";
 
 const COLUMNS = `
   position bigint NOT NULL,
@@ -228,36 +223,4 @@ BEGIN
   END IF;`}
 END $$;
 COMMENT ON FUNCTION ${s}.append_each IS 'Appends where the stream is at the expected version (-1: any, -2: it exists). For each append its new version, or -1 minus the actual one, and its last position; missing: arrays of JSON, each an event after an expected version, begun by the ordinal of its append.';`;
-}
-
-/** Of a partitioned log. VOLATILE, so that its one statement has a snapshot that is younger than the locks on the partitions it reads: an archived front is never silently missing. */
-export function shapedReadStreams(schema: string): string {
-  const s = quoted(schema);
-  return `
-CREATE FUNCTION ${s}.read_streams(streams text[], firsts int[], mosts int[], max_bytes bigint)
-RETURNS TABLE (ordinal bigint, last int, version int, "position" bigint, id text, type text, recorded_at bigint, metadata text, data text, first int)
-LANGUAGE plpgsql VOLATILE AS $$
-#variable_conflict use_column
-BEGIN
-  RETURN QUERY
-    SELECT q.o, q.head, q.version, q.position, q.id, q.type, q.recorded_at, q.metadata, q.data, q.front
-    FROM (
-      SELECT r.o, h.head, ${frontOf(schema)} AS front, e.*, sum(octet_length(e.data) + octet_length(e.metadata)) OVER (ORDER BY r.o, e.version ROWS UNBOUNDED PRECEDING) - octet_length(e.data) - octet_length(e.metadata) AS before
-      FROM unnest(streams, firsts, mosts) WITH ORDINALITY r(stream, first, most, o)
-      CROSS JOIN (SELECT coalesce(max(p.last), 0) AS through FROM ${s}.partitions p WHERE p.archived IS NOT NULL) gone
-      CROSS JOIN LATERAL (SELECT coalesce((SELECT x.version FROM ${s}.event_keys x WHERE x.stream = r.stream ORDER BY x.version DESC LIMIT 1), 0) AS head) h
-      LEFT JOIN LATERAL (
-        SELECT k.version, k.position, x.id, x.type, x.recorded_at, x.metadata, x.data FROM ${s}.event_keys k LEFT JOIN ${s}.events x ON x.position = k.position
-        WHERE k.stream = r.stream AND k.version >= r.first AND k.position > gone.through ORDER BY k.version LIMIT r.most
-      ) e ON true
-    ) q
-    WHERE q.version IS NULL OR q.before IS NULL OR q.before < max_bytes
-    ORDER BY q.o, q.version;
-END $$;
-COMMENT ON FUNCTION ${s}.read_streams IS 'Slices of several streams in one answer of about max_bytes; a stream without a row did not fit. first: of what was not archived.';`;
-}
-
-/** The first version of stream r whose event was not archived; one beyond the last where all were. */
-export function frontOf(schema: string): string {
-  return `CASE WHEN gone.through = 0 THEN 1 ELSE coalesce((SELECT x.version FROM ${quoted(schema)}.event_keys x WHERE x.stream = r.stream AND x.position > gone.through ORDER BY x.version LIMIT 1), h.head + 1) END`;
 }

@@ -14,7 +14,7 @@ import type { StreamRead } from "../validate-read.ts";
 import { intArray, textArray } from "./binary-array.ts";
 import { quoted, type Cells, type Database } from "./database.ts";
 import type { LogShape } from "./log-shape.ts";
-import { frontOf } from "./shaped-log.ts";
+import { frontOf } from "./read-streams.ts";
 import { EVENT_COLUMNS, MAX_ANSWER_BYTES, MAX_ANSWER_EVENTS, storedEvent } from "./stored-event.ts";
 
 const MAX_IN_FLIGHT = 3;

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { concatMap } from "rxjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { accepted, aggregate, readModel, table, tidemark, type App } from "../../../src/index.ts";
-import { postgresBackend, sqlView } from "../../../src/store/postgres/index.ts";
+import { postgresBackend, sqlView, type PostgresBackendOptions } from "../../../src/store/postgres/index.ts";
 import type { Backend } from "../../../src/store/backend.ts";
 import { component } from "../../support/components.ts";
 import { appendOf, readChecked, until } from "./shared.ts";
@@ -77,7 +77,7 @@ server_reset_query =
     rmSync(folder, { recursive: true, force: true });
   });
 
-  async function open(schema: string, listener: string | false, shape: Partial<PostgresBackendOptions>): Promise<Backend> {
+  async function open(schema: string, listener: string | false, shape: Partial<PostgresBackendOptions> = {}): Promise<Backend> {
     const backend = await postgresBackend({ connection: pooled, pgbouncer: true, listener, schema, viewsSchema: `${schema}_views`, ...shape });
     opened.push(backend);
     return backend;
