@@ -10,7 +10,10 @@ export interface KafkaStores {
   open(options?: Partial<KafkaStoreOptions>): EventStore;
   /** Closes all, deletes the topics, opens anew. */
   reset(): Promise<EventStore>;
+  /** Closes all, and deletes the topics. */
   dispose(): Promise<void>;
+  /** Closes all; for many stores, whose topics `deleteTopics` removes together. */
+  close(): Promise<void>;
 }
 
 export function kafkaStores(brokers: readonly string[], shared: Partial<KafkaStoreOptions> = {}): KafkaStores {
@@ -34,6 +37,7 @@ export function kafkaStores(brokers: readonly string[], shared: Partial<KafkaSto
       await closeAll();
       await deleteTopics(brokers, prefix);
     },
+    close: closeAll,
   };
 }
 
@@ -42,12 +46,12 @@ export function plainClient(brokers: readonly string[]): kafkajs.Kafka {
   return new kafkajs.Kafka({ brokers: [...brokers], clientId: "test", logLevel: kafkajs.logLevel.NOTHING });
 }
 
-/** All topics whose names begin so. */
-export async function deleteTopics(brokers: readonly string[], prefix: string): Promise<void> {
+/** All topics of stores with these prefixes. */
+export async function deleteTopics(brokers: readonly string[], ...prefixes: readonly string[]): Promise<void> {
   const admin = plainClient(brokers).admin();
   await admin.connect();
   try {
-    const topics = (await admin.listTopics()).filter((topic) => topic.startsWith(`${prefix}.`));
+    const topics = (await admin.listTopics()).filter((topic) => prefixes.some((prefix) => topic.startsWith(`${prefix}.`)));
     if (topics.length > 0) await admin.deleteTopics({ topics });
   } finally {
     await admin.disconnect();
