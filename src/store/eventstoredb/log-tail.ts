@@ -68,9 +68,9 @@ export class LogTail {
     return this.#caughtUp;
   }
 
-  /** Up to where everything was told: what is not kept there is not of ours. */
+  /** Up to where everything was told: what is not kept there is not of ours. A commit counts when it is whole (T3). */
   get told(): number {
-    return this.#told;
+    return this.#before ?? this.#told;
   }
 
   /** Entries that are kept, after `after`; earlier ones are dropped. */
@@ -175,7 +175,8 @@ export class LogTail {
     this.#failure = undefined;
     const event = recordedEvent(response);
     if (event !== undefined) {
-      if (event.commit < this.#told) return false;
+      // Told before; within a commit that is shared the place stays the same.
+      if (event.commit < this.#told || (event.commit === this.#told && this.#before === undefined)) return false;
       if (event.prepare === event.commit) this.#before = undefined;
       else if (event.commit > this.#told) this.#before = this.#told;
       this.#told = event.commit;
@@ -188,8 +189,11 @@ export class LogTail {
       return true;
     }
     const checkpoint = response.getCheckpoint();
-    if (checkpoint !== undefined) this.#told = Math.max(this.#told, whole(checkpoint.getCommitPosition()));
-    if (checkpoint !== undefined || response.hasCaughtUp()) this.#before = undefined;
+    const considered = checkpoint === undefined ? 0 : whole(checkpoint.getCommitPosition());
+    if (considered > this.#told) {
+      this.#told = considered;
+      this.#before = undefined;
+    }
     if (response.hasCaughtUp()) this.#caughtUp = true;
     else if (response.hasFellBehind()) this.#caughtUp = false;
     return checkpoint !== undefined || response.hasCaughtUp();
