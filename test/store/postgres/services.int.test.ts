@@ -13,7 +13,7 @@ describe.skipIf(!available)("services on one PostgreSQL", () => {
 
   const service = (schema: string): Promise<Service> => startService(database, schema, children);
 
-  it("answer 10,000 reads of own writes round robin, never stale with the token, and stale without it, while two of them are killed and started anew", { timeout: 120_000 }, async () => {
+  it("answer 10,000 reads of own writes round robin, never stale with the token, and stale without it, while two of them are killed and started anew", { timeout: 300_000 }, async () => {
     const schema = newSchema();
     const services = await Promise.all([service(schema), service(schema), service(schema)]);
     let turn = 0;
@@ -50,7 +50,7 @@ describe.skipIf(!available)("services on one PostgreSQL", () => {
         [0, 3000],
         [1, 6000],
       ] as const) {
-        await until(() => reads >= when, `${when} reads`, 100_000);
+        await until(() => reads >= when, `${when} reads`, 240_000);
         services[index]?.child.process.kill("SIGKILL");
         services[index] = await service(schema);
       }
