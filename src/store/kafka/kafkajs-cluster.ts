@@ -6,7 +6,7 @@
  * J2 A link is one connection. After a bound has passed or anything has broken it is destroyed and never used again; kafkajs itself would keep its socket (K4).
  * J3 Nothing rests on kafkajs's own retries or time-outs: they are switched off, or longer than ours.
  *
- * Longer than an adapter should be by little: links, what is known of the cluster, and partitions share one life.
+ * Longer than an adapter should be: links, what is known of the cluster, and partitions share one life.
  */
 import net from "node:net";
 import tls from "node:tls";

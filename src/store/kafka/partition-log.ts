@@ -10,6 +10,8 @@
  * T5 The last event is compared with the log when an index is resumed and whenever the leader's epoch in the log has changed: only then can a log have been cut off.
  * T6 Every request has a bound; those who wait are told when the log could not be read for `boundMs`.
  * T7 While this process writes, the tailer stands back: the writer sees by the offsets whether anybody else wrote.
+ *
+ * Longer than an adapter should be: reading, waiting and recognising another log share one state.
  */
 import { turns, type Environment, delay } from "../../environment.ts";
 import { Aborted, isTidemarkError, StoreCorrupt, StoreRewound, type TidemarkError } from "../../errors.ts";

@@ -468,7 +468,8 @@ export class PartitionWriter {
   async #outOf({ held }: Group, sent: Sent): Promise<boolean> {
     const { log, environment } = this.#options;
     this.#held = undefined;
-    environment.logger.warn({ lane: log.lane, outcome: sent }, "what became of a batch is told by a new claim and the log before it");
+    const fenced = sent.kind === "out" && sent.error instanceof BrokerRefusal && sent.error.errorCode === KAFKA_ERROR.invalidProducerEpoch;
+    environment.logger[fenced ? "info" : "warn"]({ lane: log.lane, outcome: sent }, "what became of a batch is told by a new claim and the log before it");
     // The broker may have lost what it held: then the index is no measure any more.
     await log.verify().catch((error: unknown) => environment.logger.warn({ lane: log.lane, error }, "the log could not be compared with what was read of it"));
     for (let failures = 2; !this.#closed && log.failure === undefined; failures++) {
