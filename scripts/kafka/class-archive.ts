@@ -1,6 +1,6 @@
 /**
- * An archive of loaded classes beside the jars (JEP 350): with it a node starts with half the work. The first single node whose data is thrown away
- * writes it when it ends; a JVM to which it does not fit ignores it.
+ * An archive of loaded classes beside the jars (JEP 350): with it a node starts with half the work. `npm run kafka` writes it when
+ * it ends for the first time; a JVM to which it does not fit ignores it.
  */
 import { existsSync, renameSync } from "node:fs";
 import { join } from "node:path";

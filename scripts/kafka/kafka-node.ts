@@ -25,7 +25,7 @@ export interface KafkaNode {
   /** Starts it again, with its data, at its address. Resolves when the process runs; `KafkaCluster.serving` tells when it answers. */
   start(): void;
   /** As an administrator does it (SIGTERM); killed when it does not end in time, which only a node without a quorum of controllers does. */
-  stop(): Promise<void>;
+  stop(timeoutMs?: number): Promise<void>;
   /** `kill -9`, also of a paused node. */
   kill(): Promise<void>;
   /** SIGSTOP. */
@@ -102,12 +102,12 @@ export function kafkaNode(setup: NodeSetup): KafkaNode {
         started.once("error", end).once("exit", end);
       });
     },
-    async stop() {
+    async stop(timeoutMs = STOP_TIMEOUT_MS) {
       asked = true;
       signal("SIGTERM");
       signal("SIGCONT");
       const abort = new AbortController();
-      const inTime = await Promise.race([ended.then(() => true), delay(STOP_TIMEOUT_MS, false, { signal: abort.signal })]);
+      const inTime = await Promise.race([ended.then(() => true), delay(timeoutMs, false, { signal: abort.signal })]);
       abort.abort();
       if (!inTime) await node.kill();
     },

@@ -30,6 +30,7 @@ async function serve({ port, brokers, version, data }: Settings): Promise<void> 
       port,
       brokers,
       version,
+      writesClassArchive: true,
       ...(data === undefined ? {} : { data }),
       signal: ending.signal,
       onDownload: (missing) => complain(`fetching Kafka ${missing} from Maven Central, once`),

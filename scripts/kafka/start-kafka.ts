@@ -34,6 +34,8 @@ export interface StartKafkaOptions {
   readonly formatArguments?: readonly string[];
   /** How a client connects, where overrides ask for more than an address. */
   readonly client?: Pick<KafkaConfig, "ssl" | "sasl">;
+  /** Lets a single node whose data is thrown away write the archive of classes when it is closed, which takes some seconds, once (class-archive.ts). */
+  readonly writesClassArchive?: boolean;
   /** How long the cluster may take until it serves, milliseconds. Default 120,000. */
   readonly startTimeoutMs?: number;
   readonly onDownload?: (version: string) => void;
@@ -59,6 +61,9 @@ export const QUICK_JVM: readonly string[] = ["-Xmx384m", "-XX:+UseSerialGC", "-X
 
 const LASTING_JVM: readonly string[] = ["-Xmx1g"];
 
+/** Writing takes seconds, on a busy machine many. */
+const ARCHIVE_TIMEOUT_MS = 60_000;
+
 /** What stands in the data folder of a cluster, so that it is started again as it was. */
 interface Identity {
   readonly clusterId: string;
@@ -73,7 +78,7 @@ export async function startKafka(options: StartKafkaOptions = {}): Promise<Kafka
   const folder = temporary ?? resolve(options.data ?? "");
   const watcher = guardian(temporary);
   const archive = classArchive(jars, folder);
-  const writesArchive = temporary !== undefined && brokers === 1 && archive.optionsToWrite.length > 0;
+  const writesArchive = options.writesClassArchive === true && temporary !== undefined && brokers === 1 && archive.optionsToWrite.length > 0;
   const nodes: KafkaNode[] = [];
   let started = false;
   let closing: Promise<void> | undefined;
@@ -83,7 +88,7 @@ export async function startKafka(options: StartKafkaOptions = {}): Promise<Kafka
   async function stopAll(): Promise<void> {
     if (temporary === undefined) await stopInOrder();
     else {
-      if (writesArchive && started) await nodes[0]?.stop();
+      if (writesArchive && started) await nodes[0]?.stop(ARCHIVE_TIMEOUT_MS);
       // Data that is thrown away needs no orderly end.
       await Promise.all(nodes.map((node) => node.kill()));
       archive.keep();

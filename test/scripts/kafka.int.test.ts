@@ -7,6 +7,7 @@ import { Kafka, logLevel } from "kafkajs";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { newTopicPrefix, ownKafkaAvailable, sharedKafka, startKafka, kafkaAvailable, type KafkaCluster } from "../support/kafka.ts";
 import { freePorts } from "../../scripts/kafka/free-ports.ts";
+import { QUICK_JVM } from "../../scripts/kafka/start-kafka.ts";
 
 const repository = resolve(import.meta.dirname, "../..");
 const START_MS = 180_000;
@@ -28,7 +29,7 @@ interface Launched {
 
 function launch(args: readonly string[], variables: NodeJS.ProcessEnv = {}, command = process.execPath): Launched {
   const script = command === process.execPath ? ["--disable-warning=TimeoutNegativeWarning", "scripts/kafka/main.ts"] : [];
-  const child = spawn(command, [...script, ...args], { cwd: repository, stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, TMPDIR: scratch, ...variables } });
+  const child = spawn(command, [...script, ...args], { cwd: repository, stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, TMPDIR: scratch, JDK_JAVA_OPTIONS: QUICK_JVM.join(" "), ...variables } });
   launched.push(child);
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text: string) => (output += text));

@@ -12,6 +12,6 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
     // Tests that wait for a compaction wait less.
     return startKafka({ jvmOptions: QUICK_JVM, overrides: { "log.cleaner.backoff.ms": "200" } });
   });
-  project.provide("kafkaDoor", door.path);
+  project.provide("kafkaDoor", door.port);
   return () => door.close();
 }

@@ -3,15 +3,12 @@
  * and stopped when the run ends. They ask over a local socket; the answer is one line of JSON.
  */
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { connect, createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { connect, createServer, type AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
 import type { KafkaCluster } from "../../scripts/kafka/start-kafka.ts";
 
 export interface Door {
-  readonly path: string;
+  readonly port: number;
   close(): Promise<void>;
 }
 
@@ -22,8 +19,6 @@ interface Answer {
 
 /** Opens the door; `start` is called at most once. */
 export async function openDoor(start: () => Promise<KafkaCluster>): Promise<Door> {
-  const folder = mkdtempSync(join(tmpdir(), "tidemark-run-"));
-  const path = join(folder, "kafka.sock");
   let cluster: Promise<KafkaCluster> | undefined;
   const answer = async (): Promise<Answer> => {
     try {
@@ -36,21 +31,20 @@ export async function openDoor(start: () => Promise<KafkaCluster>): Promise<Door
     socket.on("error", () => undefined);
     void answer().then((given) => socket.end(JSON.stringify(given)));
   });
-  server.listen(path);
+  server.listen(0, "127.0.0.1");
   await once(server, "listening");
   return {
-    path,
+    port: (server.address() as AddressInfo).port,
     async close() {
       server.close();
       await (await cluster?.catch(() => undefined))?.close();
-      rmSync(folder, { recursive: true, force: true });
     },
   };
 }
 
 /** The addresses of the shared Kafka. */
-export async function knock(path: string): Promise<readonly string[]> {
-  const { brokers, error } = JSON.parse(await text(connect(path))) as Answer;
+export async function knock(port: number): Promise<readonly string[]> {
+  const { brokers, error } = JSON.parse(await text(connect(port, "127.0.0.1"))) as Answer;
   if (brokers === undefined) throw new Error(error ?? "the run has no Kafka");
   return brokers;
 }

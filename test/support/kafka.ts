@@ -10,7 +10,7 @@ export type { KafkaNode } from "../../scripts/kafka/kafka-node.ts";
 
 declare module "vitest" {
   interface ProvidedContext {
-    kafkaDoor: string;
+    kafkaDoor: number;
   }
 }
 
