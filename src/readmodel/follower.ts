@@ -274,8 +274,7 @@ export class Follower implements Following {
 
   /** A place where the log ended, once the owner is within a page of it. */
   async #endOfLog(signal: AbortSignal): Promise<Position | undefined> {
-    const categories = this.#model.behaviours.map((behaviour) => behaviour.category);
-    for await (const page of this.#ports.store.readAll({ after: this.#known.position, categories, pageSize: this.#options.pageSize, signal })) {
+    for await (const page of this.#ports.store.readAll({ after: this.#known.position, categories: this.#categories(), pageSize: this.#options.pageSize, signal })) {
       return page.caughtUp ? page.through : undefined;
     }
     return undefined;
@@ -305,7 +304,7 @@ export class Follower implements Following {
     const log = store
       .subscribe({
         after: this.#base.position,
-        categories: this.#model.behaviours.map((behaviour) => behaviour.category),
+        categories: this.#categories(),
         pageSize: this.#options.pageSize,
         signal: subscription.signal,
       })
@@ -353,13 +352,17 @@ export class Follower implements Following {
     }
   }
 
+  #categories(): string[] {
+    return this.#model.behaviours.map((behaviour) => behaviour.category);
+  }
+
   /** Learns where the log ends, now and then, so that progress can say how much is left. */
   #lookAhead(): void {
     const { store, environment } = this.#ports;
     const now = environment.clock.elapsed();
     if (store.head === undefined || now - this.#headAskedAt < 500) return;
     this.#headAskedAt = now;
-    store.head().then(
+    store.head(undefined, this.#categories()).then(
       (head) => (this.#head = head),
       () => undefined,
     );

@@ -45,6 +45,9 @@ export interface KafkaEventsOptions extends CategoryOptions {
   readonly closing: AbortController;
 }
 
+/** More than commands that an app lets wait by default: a partition that does not answer must not use up the groups of the others. Each partition bounds what waits for it. */
+const MAX_GROUPS = 16_384;
+
 export class KafkaEvents implements EventStore {
   readonly capabilities: StoreCapabilities;
   readonly #options: KafkaEventsOptions;
@@ -58,7 +61,7 @@ export class KafkaEvents implements EventStore {
     this.#options = options;
     this.capabilities = Object.freeze({
       totalOrder: false,
-      groupsInFlight: 64,
+      groupsInFlight: MAX_GROUPS,
       maxAppendBytes: options.maxAppendBytes,
       maxAppendsInBatch: 1024,
       idempotentAny: false,
