@@ -49,7 +49,7 @@ describe.skipIf(!available)("writers on one log in PostgreSQL", () => {
     const schema = newSchema();
     const reader = await open(schema, 2, shape);
     const rivals = Array.from({ length: count }, (_, index) => child("write", database.url, schema, `w${index}:100`));
-    await until(() => rivals.every(({ lines }) => lines[0] === "ready"), "all being ready");
+    await until(() => rivals.every(({ lines }) => lines[0] === "ready"), "all being ready", 60_000);
     for (const rival of rivals) rival.send("go");
     for (const { exited } of rivals) expect(await exited).toBe(0);
     const conflicts = rivals.reduce((sum, { lines }) => sum + Number(lines.at(-1)?.split(" ")[1]), 0);
@@ -68,7 +68,7 @@ describe.skipIf(!available)("writers on one log in PostgreSQL", () => {
     const told: string[] = [];
     for (let round = 0; round < rounds; round++) {
       const pair = ["a", "b"].map((name) => child("write", database.url, schema, `${name}${round}:0`));
-      await until(() => pair.every(({ lines }) => lines[0] === "ready"), "both being ready");
+      await until(() => pair.every(({ lines }) => lines[0] === "ready"), "both being ready", 60_000);
       for (const each of pair) {
         const nth = 2 + Math.floor(random() * 60);
         each.onLine = () => {
@@ -92,7 +92,7 @@ describe.skipIf(!available)("writers on one log in PostgreSQL", () => {
     const schema = newSchema();
     const survivor = await open(schema);
     const stopped = child("write", database.url, schema, "a:0");
-    await until(() => stopped.lines[0] === "ready", "the writer being ready");
+    await until(() => stopped.lines[0] === "ready", "the writer being ready", 60_000);
     stopped.send("go");
     for (let round = 0; round < 5; round++) {
       const soFar = stopped.lines.length;
@@ -114,7 +114,7 @@ describe.skipIf(!available)("writers on one log in PostgreSQL", () => {
     const schema = newSchema();
     const store = await open(schema);
     const writer = child("wake", database.url, schema);
-    await until(() => writer.lines.length > 0, "the writer being ready");
+    await until(() => writer.lines.length > 0, "the writer being ready", 60_000);
     const delays: number[] = [];
     for await (const page of store.subscribe()) {
       for (const event of page.events) delays.push(Date.now() - Number(event.data));
@@ -172,7 +172,7 @@ describe.skipIf(!available)("writers on one log in PostgreSQL", () => {
     const rate = async (count: number): Promise<number> => {
       const schema = newSchema();
       const writers = Array.from({ length: count }, (_, index) => child("write", database.url, schema, `w${index}:${200 / count}`));
-      await until(() => writers.every(({ lines }) => lines[0] === "ready"), "all being ready");
+      await until(() => writers.every(({ lines }) => lines[0] === "ready"), "all being ready", 60_000);
       const begun = performance.now();
       for (const writer of writers) writer.send("go");
       await Promise.all(writers.map(({ exited }) => exited));
