@@ -1,6 +1,7 @@
 import { EventStoreDBClient } from "@eventstore/db-client";
 import { describe, expect, it } from "vitest";
 import { environmentOf } from "../../../src/environment.ts";
+import { openStore, openViews } from "../../../src/index.ts";
 import { Connection } from "../../../src/store/eventstoredb/connection.ts";
 import { eventStoreDBStore } from "../../../src/store/eventstoredb/index.ts";
 
@@ -26,5 +27,22 @@ describe("a connection", () => {
     await expect(connection.open("never", () => new Promise<never>(() => undefined))).rejects.toThrow("within 100 ms");
     await connection.release();
     await expect(connection.open("never", () => new Promise<never>(() => undefined))).rejects.toMatchObject({ code: "StoreClosed" });
+  });
+});
+
+describe("a store's URL", () => {
+  it.each(["esdb", "esdb+discover", "kurrentdb", "kurrentdb+discover"])("with the scheme %s is checked before anything is connected, and keeps its secrets", async (scheme) => {
+    for (const [url, why] of [
+      [`${scheme}:host`, "names a server"],
+      [`${scheme}://ada:s3cret@host?colour=red`, "colour"],
+      [`${scheme}://ada:s3cret/@host`, "percent-encoded"],
+      [`${scheme}://host?tlsVerifyCert=false`, "tlsCAFile"],
+      [`${scheme}://host?timeoutMs=soon`, "timeoutMs"],
+    ] as const) {
+      const error: unknown = await openStore(url).catch((caught: unknown) => caught);
+      expect(error, url).toMatchObject({ code: "InvalidArgument", message: expect.stringContaining(why) });
+      expect(String(error)).not.toContain("s3cret");
+    }
+    await expect(openViews(`${scheme}://host`)).rejects.toMatchObject({ code: "InvalidArgument", message: expect.stringContaining("read models live elsewhere") });
   });
 });
