@@ -93,7 +93,7 @@ async function replay(stream: string, state: StreamState, snapshot: StoredSnapsh
       events = events.slice(1);
     }
     const first = events[0];
-    if (first !== undefined && first.version !== state.version + 1 && slice.firstVersion > state.version + 1) {
+    if (first?.version !== state.version + 1 && slice.firstVersion > state.version + 1) {
       throw new StoreCorrupt(`${stream} was truncated up to version ${slice.firstVersion - 1}, and no snapshot reaches that far`, { details: { stream, version: slice.firstVersion } });
     }
     await state.fold(events, behaviour, codec);

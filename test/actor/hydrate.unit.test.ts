@@ -47,14 +47,20 @@ describe("hydration", () => {
     await expect(run(app.at(Account, "a").state())).rejects.toMatchObject({ code: "StoreCorrupt", details: { stream: "account-a", version: 3, expected: 2 } });
   });
 
-  it("refuses a stream that was truncated at its front where no snapshot reaches that far", async () => {
+  it.each([
+    ["at its front", 3],
+    ["as a whole", 4],
+  ])("refuses a stream that was truncated %s where no snapshot reaches that far", async (_what, firstVersion) => {
     const { app, run, store } = await begin();
     await stranger(store.other, "account-a", 1, 2, 3);
     store.readScripts.push(async (read) => {
       const slice = await read();
-      return { ...slice, firstVersion: 3, events: slice.events.slice(2) };
+      return { ...slice, firstVersion, events: slice.events.slice(firstVersion - 1) };
     });
-    await expect(run(app.at(Account, "a").state())).rejects.toMatchObject({ code: "StoreCorrupt", message: expect.stringContaining("truncated up to version 2") as string });
+    await expect(run(app.at(Account, "a").state())).rejects.toMatchObject({
+      code: "StoreCorrupt",
+      message: expect.stringContaining(`truncated up to version ${firstVersion - 1}`) as string,
+    });
   });
 
   it("is the same through another app, whatever the pages were", async () => {
