@@ -242,7 +242,7 @@ export class Actor {
     if (outcome.kind === "committed") this.#committed(round, outcome.position, confirmed);
     else if (outcome.kind === "conflict") {
       this.#ports.counters.conflicts++;
-      await this.#overtaken(round, confirmed, outcome.missing);
+      await this.#overtaken(round, confirmed, outcome.actual, outcome.missing);
       await this.#pause(++this.#lost);
     } else this.#refused(round, outcome);
     this.#round = undefined;
@@ -355,25 +355,26 @@ export class Actor {
     const known = confirmed.version > 0 ? slice.events[0] : undefined;
     const isOther = known !== undefined && (known.version !== confirmed.version || known.id !== confirmed.lastEventId);
     if (slice.version < confirmed.version || isOther) throw rewound(this.stream, confirmed.version, slice.version);
-    if (slice.version > confirmed.version) return this.#overtaken(round, confirmed, known === undefined ? slice.events : slice.events.slice(1));
+    if (slice.version > confirmed.version) return this.#overtaken(round, confirmed, slice.version, known === undefined ? slice.events : slice.events.slice(1));
     for (const { command, outcome } of round.decisions) this.#answer(command, outcome, confirmed.position, confirmed);
   }
 
   /** A4: brings the confirmed state up to date; the commands are decided again, those that have lost too often are told so. */
-  async #overtaken(round: Round, confirmed: StreamState, missing: readonly StoredEvent[] | undefined): Promise<void> {
+  async #overtaken(round: Round, confirmed: StreamState, actual: number, missing: readonly StoredEvent[] | undefined): Promise<void> {
     const { attempts } = this.#ports.options;
     const commands = writable(round.decisions);
-    await this.#catchUp(confirmed, missing);
+    await this.#catchUp(confirmed, actual, missing);
     for (const command of commands) {
       if (++command.attempts >= attempts) command.fail(contention(this.stream, confirmed.version, attempts));
     }
     this.#decideAnew(commands.filter((command) => !command.answered));
   }
 
-  async #catchUp(confirmed: StreamState, missing: readonly StoredEvent[] | undefined): Promise<void> {
+  /** Up to `actual` at least, where the stream stood when the conflict was found: what came later is found in its turn. */
+  async #catchUp(confirmed: StreamState, actual: number, missing: readonly StoredEvent[] | undefined): Promise<void> {
     const { store, behaviour, codec, ending } = this.#ports;
     if (missing !== undefined && missing[0]?.version === confirmed.version + 1) await confirmed.fold(missing, behaviour, codec);
-    for (;;) {
+    while (missing === undefined || confirmed.version < actual) {
       const slice = await store.readStream(this.stream, { from: confirmed.version + 1, signal: ending });
       if (slice.version < confirmed.version) throw rewound(this.stream, confirmed.version, slice.version);
       if (slice.events.length === 0) return;
