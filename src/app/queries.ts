@@ -3,6 +3,7 @@
  *
  * Q1 Position and rows belong together: the checkpoint is taken before the rows are read, of the same build, so an answer has seen at least its `position`.
  * Q2 A wait ends by whichever comes first: covered, time passed, aborted, the read model stopped. A token that the model cannot have to wait for is covered at once.
+ * Q3 A position counts only in the log that it was reached in: what was built from another one, or from this one before it was restored, has seen nothing.
  */
 import { requirementOf, placesBehind, waitForPosition } from "../consistency/freshness.ts";
 import type { TokenCodec } from "../consistency/token-codec.ts";
@@ -11,7 +12,7 @@ import type { Environment } from "../environment.ts";
 import type { ReadModel, ReadSide } from "../readmodel/read-model.ts";
 import type { Runner } from "../readmodel/runner.ts";
 import type { EventStore } from "../store/event-store.ts";
-import { covers, type Position } from "../store/position.ts";
+import { covers, START, type Position } from "../store/position.ts";
 import { assertStreamName, categoryOf } from "../store/stream-name.ts";
 import type { Answer, QueryOptions } from "./app.ts";
 
@@ -51,9 +52,9 @@ export class Queries {
     const runner = this.runner(model);
     const categories = model.behaviours.map(({ category }) => category);
     const target = atLeast === undefined ? {} : requirementOf(tokens.decode(atLeast), storeId, categories);
-    if (!covers(runner.position(), target)) await this.#wait(runner, target, { timeoutMs, signal, clock: environment.clock }, onStale === "serve");
+    if (!covers(this.#seen(runner), target)) await this.#wait(runner, target, { timeoutMs, signal, clock: environment.clock }, onStale === "serve");
 
-    const { position } = runner.checkpoint();
+    const position = this.#seen(runner);
     const behind = covers(position, target) ? undefined : { events: placesBehind(position, target), ms: runner.progress().lagMs };
     if (behind !== undefined && onStale === "fail") {
       const message = `read model ${model.name} is ${behind.events} places of the log behind the token after ${timeoutMs} ms`;
@@ -66,9 +67,17 @@ export class Queries {
     return { value, position, token, lastProcessedVersion: processed, stale: behind };
   }
 
+  /** Q3. */
+  #seen(runner: Runner<unknown> | Runner<never>): Position {
+    const { position, revision, store } = runner.checkpoint();
+    const isOther = (revision > 0 && store !== this.#ports.storeId) || isTidemarkError(runner.error, "StoreRewound");
+    return isOther ? START : position;
+  }
+
   async #wait(runner: Runner<unknown> | Runner<never>, target: Position, options: Parameters<typeof waitForPosition>[2], serve: boolean): Promise<void> {
+    const source = { position: () => this.#seen(runner), failure: () => runner.failure(), onAdvance: (listener: () => void) => runner.onAdvance(listener) };
     try {
-      await waitForPosition(runner, target, options);
+      await waitForPosition(source, target, options);
     } catch (error) {
       if (!(serve && isTidemarkError(error, "ReadModelStopped"))) throw error;
     }

@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { accepted, aggregate, ofType, readModel, table, tokens } from "../../src/index.ts";
 import { memoryBackend, memoryLog, memoryViews } from "../../src/store/memory/index.ts";
+import type { EventStore } from "../../src/store/event-store.ts";
 import { testApp, type TestApp, type TestAppOptions } from "../../src/testing/index.ts";
 import { Account, balances, type BalanceRow } from "../actor/account.ts";
 import { stranger, watch } from "../actor/support.ts";
@@ -54,6 +55,48 @@ describe("a query", () => {
       const { token } = accepted(await run(app.at(Account, "a").deposit({ amount: 1 })));
       expect(await run(app.query(balances, (view) => view.get("a"), { atLeast: token }))).toMatchObject({ balance: n, version: n });
     }
+  });
+
+  describe("I5 Q3 with a token never takes rows of another log for the write, however far that log had come:", () => {
+    const views = async () => {
+      const kept = memoryViews();
+      const before = await testApp({ aggregates: [Account], readModels: [balances], store: { ...memoryBackend({ log: memoryLog(named("the log")) }), views: kept } });
+      for (let n = 0; n < 5; n++) await before.run(before.app.at(Account, "a").deposit({ amount: 100 }));
+      await before.settle();
+      await before.close();
+      return kept;
+    };
+    const named = (name: string) => ({ random: { next: () => 0, uuid: () => `${name}, as it is called`.replaceAll(/[^a-z]/g, "-") } });
+    const read = (view: { get(key: string): Promise<BalanceRow | undefined> }) => view.get("a");
+
+    it.each([
+      ["a new log", "another log"],
+      ["the log itself, restored to an earlier state", "the log"],
+    ])("%s", async (_what, name) => {
+      const { app, run, settle } = await begin({ store: { ...memoryBackend({ log: memoryLog(named(name)) }), views: await views() } });
+      const { token } = accepted(await run(app.at(Account, "a").deposit({ amount: 1 })));
+      await settle();
+      await expect(run(app.query(balances, read, { atLeast: token }))).rejects.toMatchObject({ code: "ReadModelStopped", cause: { code: "StoreRewound" } });
+      expect(await run(app.answer(balances, read, { atLeast: token, onStale: "serve" }))).toMatchObject({ position: {}, stale: { events: 1 } });
+      await run(app.readModel(balances).rebuild());
+      expect(await run(app.query(balances, read, { atLeast: token }))).toMatchObject({ balance: 1 });
+    });
+
+    it("before the read model has looked at its log", async () => {
+      const backend = memoryBackend({ log: memoryLog(named("another log")) });
+      let asked = 0;
+      const events: EventStore = Object.assign(Object.create(backend.events) as EventStore, {
+        capabilities: backend.events.capabilities,
+        identity: () => (++asked === 1 ? backend.events.identity() : new Promise(() => undefined)),
+        append: (appends: Parameters<EventStore["append"]>[0]) => backend.events.append(appends),
+        readStream: (...parameters: Parameters<EventStore["readStream"]>) => backend.events.readStream(...parameters),
+        close: () => backend.events.close(),
+      });
+      const { app, run } = await begin({ store: { ...backend, events, views: await views() } });
+      const { token } = accepted(await run(app.at(Account, "a").deposit({ amount: 1 })));
+      await expect(run(app.query(balances, read, { atLeast: token, timeoutMs: 0 }))).rejects.toMatchObject({ code: "StaleRead" });
+      expect(asked).toBe(2);
+    });
   });
 
   it("Q2 waits until the view has seen the write, and wakes by itself", async () => {
