@@ -373,8 +373,9 @@ export class Actor {
   /** Up to `actual` at least, where the stream stood when the conflict was found: what came later is found in its turn. */
   async #catchUp(confirmed: StreamState, actual: number, missing: readonly StoredEvent[] | undefined): Promise<void> {
     const { store, behaviour, codec, ending } = this.#ports;
-    if (missing !== undefined && missing[0]?.version === confirmed.version + 1) await confirmed.fold(missing, behaviour, codec);
-    while (missing === undefined || confirmed.version < actual) {
+    const known = confirmed.version;
+    if (missing !== undefined && missing[0]?.version === known + 1) await confirmed.fold(missing, behaviour, codec);
+    while (confirmed.version === known || confirmed.version < actual) {
       const slice = await store.readStream(this.stream, { from: confirmed.version + 1, signal: ending });
       if (slice.version < confirmed.version) throw rewound(this.stream, confirmed.version, slice.version);
       if (slice.events.length === 0) return;

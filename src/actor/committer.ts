@@ -83,28 +83,30 @@ export class Committer {
   }
 
   async #commit(group: readonly Waiting[]): Promise<void> {
-    let told: boolean[] | undefined;
-    const tell = (index: number, outcome: AppendOutcome): void => {
-      if (told?.[index] === true) return;
-      (told ??= Array<boolean>(group.length).fill(false))[index] = true;
-      group[index]?.sender.settled(outcome);
+    const left = new Set(group.keys());
+    let failure: { readonly error: unknown } | undefined;
+    const settle = (index: number, outcome: AppendOutcome): void => {
+      if (!left.delete(index)) return; // G5
+      try {
+        (group[index] as Waiting).sender.settled(outcome);
+      } catch (error) {
+        failure ??= { error }; // its neighbours are told all the same
+      }
     };
     let outcomes: readonly AppendOutcome[];
     let cause: unknown;
     try {
       outcomes = await this.#store.append(
         group.map((waiting) => waiting.append),
-        tell,
+        settle,
       );
     } catch (error) {
       outcomes = [];
       cause = error;
     }
     this.#inFlight--;
-    for (let index = 0; index < group.length; index++) {
-      if (told?.[index] === true) continue; // G5
-      (group[index] as Waiting).sender.settled(outcomes[index] ?? { kind: "unknown", cause: cause ?? new Error("the store did not answer this append") }); // G3
-    }
+    for (const index of left) settle(index, outcomes[index] ?? { kind: "unknown", cause: cause ?? new Error("the store did not answer this append") }); // G3
     this.#send();
+    if (failure !== undefined) throw failure.error;
   }
 }

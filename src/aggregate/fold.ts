@@ -1,5 +1,5 @@
 /**
- * Folds events into a state, through drafts (draft.ts).
+ * Folds events into a state with Immer.
  *
  * F1 The result equals folding one event per draft, whatever stands in one call: live state, a page of history and a snapshot agree.
  * F2 One draft holds all events of a call. Two things that a shared draft would do otherwise are found and done again in smaller drafts:
@@ -7,12 +7,12 @@
  *    b) one object stands at two places of the state: a write through one of them would show at both. Recipes that do so are found by looking at the first
  *       `SAMPLES` events of each type, which are folded alone, and at the end of each call; from then on the aggregate gets one draft per event, for good.
  *       (What is left: a recipe that does so only in a rare branch, in one call with a write through one place and the loss of the other.)
- *    Recipes are pure, so running one again is harmless; no event is run more than five times.
+ *    Recipes are pure, so running one again is harmless; no event is run more than three times.
  * F3 The result is frozen throughout and plain data: what JSON, and so a snapshot, could not hold is refused.
  * F4 A call that throws leaves the state as it was.
  */
+import { Immer } from "immer";
 import type { DomainEvent } from "./behaviour.ts";
-import { finishCopy, finishDraft, flatCopy, immerDraft } from "./draft.ts";
 
 export type Recipe = (state: never, data: never) => unknown;
 
@@ -60,6 +60,9 @@ export class FoldFailed extends Error {
     this.index = index;
   }
 }
+
+// `settle` freezes instead of Immer: it looks at the same objects, and answers F2b and F3 on the way.
+const immer = new Immer({ autoFreeze: false });
 
 /** Folds events into a state. Errors: FoldFailed. */
 export function foldInto(state: unknown, events: readonly DomainEvent[], apply: Apply, sharing: Sharing): unknown {
@@ -125,11 +128,9 @@ function shared(state: unknown, events: readonly DomainEvent[], apply: Apply, fr
 
 /** Not frozen yet. */
 function inOneDraft(state: unknown, events: readonly DomainEvent[], apply: Apply, from: number, to: number): Drafted {
-  const copy = flatCopy(state);
-  if (copy !== undefined && run(copy, events, apply, from, to) === to) return { reached: to, state: finishCopy(state, copy) };
-  const draft = immerDraft(state);
+  const draft = immer.createDraft(state as object);
   const reached = run(draft, events, apply, from, to);
-  return { reached, state: reached === to ? finishDraft(draft) : undefined };
+  return { reached, state: reached === to ? (immer.finishDraft(draft) as unknown) : undefined };
 }
 
 const TWICE = "one object stands at two places of the state";

@@ -42,7 +42,7 @@ export function idOf(stream: string): string {
 /** Refuses a name that is not `category-id`; errors: InvalidArgument. */
 export function assertStreamName(stream: string): void {
   const dash = stream.indexOf("-");
-  if (NAME.test(stream) && stream.length - dash - 1 <= MAX_ID_LENGTH && stream.isWellFormed()) return;
+  if (typeof stream === "string" && NAME.test(stream) && stream.length - dash - 1 <= MAX_ID_LENGTH && stream.isWellFormed()) return;
   if (dash < 0) throw new InvalidArgument(`stream ${JSON.stringify(stream.slice(0, 64))} must be written category-id`);
   assertCategory(stream.slice(0, dash));
   streamName(stream.slice(0, dash), stream.slice(dash + 1));

@@ -314,6 +314,19 @@ describe("A4 after a conflict", () => {
     expect(after.value).toMatchObject({ ok: true, version: 5 });
   });
 
+  it("a conflict that brings nothing is followed by a read: a log that was rewound is recognised", async () => {
+    const { app, run, store } = await begin();
+    const account = app.at(Account, "a");
+    await run(account.deposit({ amount: 1 }));
+    await run(account.deposit({ amount: 1 }));
+    store.appendScripts.push(async () => [{ kind: "conflict", actual: 1, missing: [] }]);
+    store.readScripts.push(async (read) => {
+      const slice = await read();
+      return { ...slice, version: 1, events: [], next: undefined };
+    });
+    expect(await errorOf(run(account.deposit({ amount: 1 })))).toMatchObject({ code: "StoreRewound" });
+  });
+
   it("confirmations that are overtaken each time are bounded as well", async () => {
     const { app, run, store } = await begin({ actors: { attempts: 3 } });
     const account = app.at(Account, "a");

@@ -137,4 +137,23 @@ describe("group commit", () => {
     expect((await run(app.at(Account, "quick").state())).state).toMatchObject({ balance: 3 });
     expect(app.metrics()).toMatchObject({ eventsAppended: 3, commandsAccepted: 3, conflicts: 0 });
   });
+
+  it("G5 what a store tells after its answer is nobody's: it answers no later command", async () => {
+    const { app, settle, run, store } = await begin();
+    let late: (() => void) | undefined;
+    store.appendScripts.push(async (appends, send, tell) => {
+      late = () => tell(0, { kind: "committed", version: 9, position: { log: 9 } });
+      return send(appends);
+    });
+    await run(app.at(Account, "a").deposit({ amount: 1 }));
+    store.hold();
+    const next = watch(app.at(Account, "a").deposit({ amount: 2 }));
+    await settle();
+    late?.();
+    await settle();
+    expect(next.answered).toBe(false);
+    await store.release();
+    await settle();
+    expect(next.value).toMatchObject({ ok: true, version: 2 });
+  });
 });

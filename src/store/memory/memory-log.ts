@@ -132,9 +132,8 @@ function conflict(known: MemoryStream | undefined, version: number): AppendOutco
   return { kind: "conflict", actual, missing: known.events.slice(version, version + MAX_MISSING) };
 }
 
-/** M2: a frozen copy, as JSON would make it; what is frozen throughout is one already. */
+/** M2: a frozen copy, as JSON would make it. */
 function copyOf(metadata: EventMetadata): EventMetadata {
-  if (Object.isFrozen(metadata) && metadata.user === undefined) return metadata;
   const copy: { -readonly [K in keyof EventMetadata]: EventMetadata[K] } = {
     correlationId: metadata.correlationId,
     causationId: metadata.causationId,
