@@ -83,10 +83,11 @@ export class Committer {
   }
 
   async #commit(group: readonly Waiting[]): Promise<void> {
-    const left = new Set(group.keys());
+    const told = Array<boolean>(group.length).fill(false);
     let failure: { readonly error: unknown } | undefined;
     const settle = (index: number, outcome: AppendOutcome): void => {
-      if (!left.delete(index)) return; // G5
+      if (told[index] !== false) return; // G5
+      told[index] = true;
       try {
         (group[index] as Waiting).sender.settled(outcome);
       } catch (error) {
@@ -105,7 +106,7 @@ export class Committer {
       cause = error;
     }
     this.#inFlight--;
-    for (const index of left) settle(index, outcomes[index] ?? { kind: "unknown", cause: cause ?? new Error("the store did not answer this append") }); // G3
+    for (let index = 0; index < group.length; index++) settle(index, outcomes[index] ?? { kind: "unknown", cause: cause ?? new Error("the store did not answer this append") }); // G3
     this.#send();
     if (failure !== undefined) throw failure.error;
   }
