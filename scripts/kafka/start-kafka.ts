@@ -49,7 +49,7 @@ export interface KafkaCluster {
   /** `host:port` of every node. */
   readonly brokers: readonly string[];
   readonly nodes: readonly KafkaNode[];
-  /** Resolves when each of these nodes (default: all) answers and knows that number of nodes. */
+  /** Resolves when each of these nodes (default: all) answers and knows these and no others: until a killed one is given up, seconds after its end, clients are still sent to it. */
   serving(nodes?: readonly KafkaNode[]): Promise<void>;
   /** Stops everything. Idempotent. */
   close(): Promise<void>;
@@ -131,7 +131,7 @@ export async function startKafka(options: StartKafkaOptions = {}): Promise<Kafka
     const serving = async (asked: readonly KafkaNode[] = nodes): Promise<void> => {
       const deadline = performance.now() + startTimeoutMs;
       for (const node of asked) {
-        while (!(await knows(node.address, asked.length, options.client))) {
+        while (!(await knows(node.address, asked, options.client))) {
           signal?.throwIfAborted();
           const plan = setups[node.id - 1] as NodeSetup;
           if (node.pid === undefined) throw new KafkaUnavailable(whyItFailed(plan, node.logTail()));
@@ -168,13 +168,14 @@ async function portsOf(brokers: number, first: number | undefined): Promise<read
   return first === undefined ? [free.slice(0, brokers), free.slice(brokers)] : [Array.from({ length: brokers }, (_, index) => first + index), free.slice(brokers)];
 }
 
-/** C1. Whether the node at this address answers and knows at least so many nodes and their controller. */
-async function knows(address: string, count: number, client: StartKafkaOptions["client"]): Promise<boolean> {
+/** C1. Whether the node at this address answers and knows these nodes, no others, and their controller. */
+async function knows(address: string, nodes: readonly KafkaNode[], client: StartKafkaOptions["client"]): Promise<boolean> {
   const admin = new Kafka({ ...client, brokers: [address], clientId: "tidemark-launcher", logLevel: logLevel.NOTHING, connectionTimeout: 1000, requestTimeout: 2000, retry: { retries: 0 } }).admin();
   try {
     await admin.connect();
     const { brokers, controller } = await admin.describeCluster();
-    return brokers.length >= count && controller !== null && controller >= 0;
+    const known = new Set(brokers.map(({ nodeId }) => nodeId));
+    return known.size === nodes.length && nodes.every(({ id }) => known.has(id)) && controller !== null && known.has(controller);
   } catch {
     return false;
   } finally {

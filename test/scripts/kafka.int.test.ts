@@ -158,6 +158,7 @@ describe.skipIf(!ownKafkaAvailable)("a cluster of a test's own", () => {
     third.pause();
     await third.kill();
     expect(third.pid).toBeUndefined();
+    await cluster.serving([first, second]);
     expect(await roundTrip([first.address, second.address], 3, topic)).toBe("1");
     third.start();
     await cluster.serving();
