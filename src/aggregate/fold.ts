@@ -1,5 +1,5 @@
 /**
- * Folds events into a state with Immer.
+ * Folds events into a state with drafts (draft.ts).
  *
  * F1 The result equals folding one event per draft, whatever stands in one call: live state, a page of history and a snapshot agree.
  * F2 One draft holds all events of a call. Two things that a shared draft would do otherwise are found and done again in smaller drafts:
@@ -11,8 +11,8 @@
  * F3 The result is frozen throughout and plain data: what JSON, and so a snapshot, could not hold is refused.
  * F4 A call that throws leaves the state as it was.
  */
-import { Immer } from "immer";
 import type { DomainEvent } from "./behaviour.ts";
+import { draftOf, finish } from "./draft.ts";
 
 export type Recipe = (state: never, data: never) => unknown;
 
@@ -60,9 +60,6 @@ export class FoldFailed extends Error {
     this.index = index;
   }
 }
-
-// `settle` freezes instead of Immer: it looks at the same objects, and answers F2b and F3 on the way.
-const immer = new Immer({ autoFreeze: false });
 
 /** Folds events into a state. Errors: FoldFailed. */
 export function foldInto(state: unknown, events: readonly DomainEvent[], apply: Apply, sharing: Sharing): unknown {
@@ -128,9 +125,9 @@ function shared(state: unknown, events: readonly DomainEvent[], apply: Apply, fr
 
 /** Not frozen yet. */
 function inOneDraft(state: unknown, events: readonly DomainEvent[], apply: Apply, from: number, to: number): Drafted {
-  const draft = immer.createDraft(state as object);
-  const reached = run(draft, events, apply, from, to);
-  return { reached, state: reached === to ? (immer.finishDraft(draft) as unknown) : undefined };
+  const drafting = draftOf(state as object);
+  const reached = run(drafting.draft, events, apply, from, to);
+  return { reached, state: reached === to ? finish(drafting) : undefined };
 }
 
 const TWICE = "one object stands at two places of the state";
