@@ -57,7 +57,8 @@ export async function formatNode(setup: NodeSetup, clusterId: string, formatArgu
   const { properties, logOption } = writeNodeFiles(setup);
   // The format takes less time without the second compiler.
   const options = ["-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", ...setup.formatJvmOptions, logOption];
-  const args = [...options, "kafka.tools.StorageTool", "format", "-t", clusterId, "-c", properties, "--ignore-formatted", ...formatArguments];
+  // An id may begin with a dash.
+  const args = [...options, "kafka.tools.StorageTool", "format", `--cluster-id=${clusterId}`, "-c", properties, "--ignore-formatted", ...formatArguments];
   try {
     await run(java(), args, { env: environmentOf(setup), ...(signal === undefined ? {} : { signal }) });
   } catch (cause) {
