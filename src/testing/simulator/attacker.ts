@@ -2,7 +2,7 @@
 import { behaviourOf } from "../../aggregate/aggregate.ts";
 import type { Stranger } from "./checker.ts";
 import type { Cluster } from "./cluster.ts";
-import type { ArmedFault, Faults } from "./faults.ts";
+import type { Faults } from "./faults.ts";
 import type { Step } from "./plan.ts";
 import { decideOn, foldAll } from "./reference.ts";
 import type { SimulatedStore } from "./simulated-store.ts";
@@ -24,6 +24,7 @@ export class Attacker {
 
   attack({ fault, process, ms, times, wish }: Extract<Step, { readonly kind: "fault" }>): void {
     const [store, cluster] = [this.#store, this.#cluster];
+    if (store.attack(fault, ms)) return this.#faults.happened(fault);
     switch (fault) {
       case "crash":
         cluster.crash(process, 20 + ms * 300);
@@ -37,16 +38,10 @@ export class Attacker {
       case "clock-jump":
         cluster.jump(process, ms < 0.5 ? -ms * 4000 : (ms - 0.5) * 40_000);
         break;
-      case "store-crash":
-        store.crash(10 + ms * 200);
-        break;
-      case "slow-store":
-        store.slow(2 + ms * 20, 30 + ms * 150);
-        break;
       case "second-writer":
         return void this.#intrude(wish);
       default:
-        return this.#faults.arm(fault satisfies ArmedFault, times);
+        return this.#faults.arm(fault, times);
     }
     this.#faults.happened(fault);
   }

@@ -4,6 +4,7 @@
 import type { ActorOptions } from "../../actor/actor-options.ts";
 import type { App } from "../../app/app.ts";
 import { tidemark } from "../../app/tidemark.ts";
+import type { Backend } from "../../store/backend.ts";
 import type { RunnerOptions } from "../../readmodel/runner.ts";
 import type { Draws } from "./draws.ts";
 import type { Consumed } from "./history.ts";
@@ -13,7 +14,7 @@ import type { Workload } from "./workload.ts";
 
 /** Bounds of the apps of one simulation. */
 export interface Bounds {
-  readonly actors: Pick<ActorOptions, "mailboxCapacity" | "maxActors" | "idleTimeoutMs" | "attempts" | "retryPauseMs" | "commandTimeoutMs">;
+  readonly actors: Pick<ActorOptions, "mailboxCapacity" | "maxActors" | "idleTimeoutMs" | "attempts" | "retryPauseMs" | "commandTimeoutMs" | "assumeNewAfter">;
   readonly projections: Pick<RunnerOptions, "pageSize" | "attempts" | "firstPauseMs" | "maxPauseMs" | "idleSaveMs" | "stopTimeoutMs">;
 }
 
@@ -27,6 +28,7 @@ export function boundsOf(draws: Draws): Bounds {
       attempts: draws.int(3, 8),
       retryPauseMs: draws.int(1, 8),
       commandTimeoutMs: draws.int(300, 2500),
+      assumeNewAfter: draws.pick([0, 1, 32]),
     },
     projections: { pageSize: draws.int(1, 8), attempts: 3, firstPauseMs: draws.int(2, 8), maxPauseMs: draws.int(20, 100), idleSaveMs: draws.int(0, 50), stopTimeoutMs: 500 },
   };
@@ -39,6 +41,8 @@ export interface Running {
   readonly index: number;
   readonly host: Host;
   readonly app: App;
+  /** Closes the app, and then what it had opened of the store. */
+  close(): Promise<void>;
 }
 
 interface Place {
@@ -46,6 +50,7 @@ interface Place {
   starts: number;
   host: Host | undefined;
   app: App | undefined;
+  backend: Backend | undefined;
   closing: boolean;
 }
 
@@ -67,7 +72,7 @@ export class Cluster {
 
   constructor(options: ClusterOptions) {
     this.#options = options;
-    this.#places = Array.from({ length: options.processes }, (_, index) => ({ index, starts: 0, host: undefined, app: undefined, closing: false }));
+    this.#places = Array.from({ length: options.processes }, (_, index) => ({ index, starts: 0, host: undefined, app: undefined, backend: undefined, closing: false }));
     for (const { index } of this.#places) options.consumed.push({ process: index, ids: [], token: undefined });
   }
 
@@ -88,7 +93,8 @@ export class Cluster {
   at(index: number, exactly = false): Running | undefined {
     for (let step = 0; step < (exactly ? 1 : this.#places.length); step++) {
       const place = this.#places[(index + step) % this.#places.length] as Place;
-      if (place.app !== undefined && place.host?.stalled === false) return { index: place.index, host: place.host, app: place.app };
+      const { app, host, backend } = place;
+      if (app !== undefined && host?.stalled === false) return { index: place.index, host, app, close: () => app.close().then(() => backend?.close()) };
     }
     return undefined;
   }
@@ -103,10 +109,11 @@ export class Cluster {
   /** Closes a process, and starts a new one when it has closed. */
   restart(index: number): void {
     const place = this.#places[index] as Place;
-    const { app, host } = place;
+    const { app, host, backend } = place;
     if (app === undefined || place.closing) return;
     place.closing = true;
-    app.close().then(
+    const closed = app.close().then(() => backend?.close());
+    closed.then(
       () => {
         if (place.host !== host) return;
         this.#end(place);
@@ -134,6 +141,7 @@ export class Cluster {
     place.host?.kill();
     place.host = undefined;
     place.app = undefined;
+    place.backend = undefined;
     place.closing = false;
   }
 
@@ -142,8 +150,10 @@ export class Cluster {
     const host = world.host(`process ${place.index}.${++place.starts}`);
     place.host = host;
     note(`${host.name} starts`);
+    const backend = store.connect(host, place.index);
+    place.backend = backend;
     tidemark({
-      store: store.connect(host),
+      store: backend,
       aggregates: workload.aggregates,
       readModels: workload.readModels,
       ...this.#options.bounds,

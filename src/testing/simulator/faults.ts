@@ -48,7 +48,17 @@ export const timedFaults = [
 
 export type ArmedFault = (typeof armedFaults)[number];
 export type TimedFault = (typeof timedFaults)[number];
-export type FaultKind = ArmedFault | TimedFault;
+/** A store under simulation may know faults of its own. */
+export type FaultKind = ArmedFault | TimedFault | (string & {});
+
+/** What can go wrong in one simulation. */
+export interface FaultKinds {
+  readonly armed: readonly FaultKind[];
+  readonly timed: readonly FaultKind[];
+}
+
+/** What can go wrong with a store behind the ports. */
+export const portFaults: FaultKinds = { armed: armedFaults, timed: timedFaults };
 
 /** How often each thing happened; a simulation that does nothing is seen by it. */
 export class Coverage {
@@ -66,18 +76,18 @@ export class Coverage {
 /** Faults that wait for their operation. */
 export class Faults {
   readonly #coverage: Coverage;
-  readonly #armed = new Map<ArmedFault, number>();
+  readonly #armed = new Map<FaultKind, number>();
 
   constructor(coverage: Coverage) {
     this.#coverage = coverage;
   }
 
-  arm(kind: ArmedFault, times = 1): void {
+  arm(kind: FaultKind, times = 1): void {
     this.#armed.set(kind, (this.#armed.get(kind) ?? 0) + times);
   }
 
   /** Whether the next operation of this kind suffers the fault. */
-  take(kind: ArmedFault): boolean {
+  take(kind: FaultKind): boolean {
     const left = this.#armed.get(kind) ?? 0;
     if (left === 0) return false;
     this.#armed.set(kind, left - 1);

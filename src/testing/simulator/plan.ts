@@ -2,7 +2,7 @@
  * What is going to be tried in a simulation, and when: all of it drawn before the run, so that a failing run can be tried again with less of it.
  */
 import type { Draws } from "./draws.ts";
-import { armedFaults, timedFaults, type FaultKind } from "./faults.ts";
+import type { FaultKind, FaultKinds } from "./faults.ts";
 import type { Wish, Workload } from "./workload.ts";
 
 /** What a call may say beside its input; resolved when it is made. */
@@ -52,7 +52,7 @@ export interface PlanSizes {
 export const SESSIONS = 6;
 
 /** Draws a plan, in the order of its times (milliseconds from the start). */
-export function planOf(draws: Draws, workload: Workload, sizes: PlanSizes): Step[] {
+export function planOf(draws: Draws, workload: Workload, sizes: PlanSizes, faults: FaultKinds): Step[] {
   const steps: Step[] = [];
   let clock = 0;
   const time = (): number => {
@@ -99,7 +99,7 @@ export function planOf(draws: Draws, workload: Workload, sizes: PlanSizes): Step
     const chosen = kinds.filter(() => draws.chance(0.65));
     return chosen.length > 0 ? chosen : [draws.pick(kinds)];
   };
-  const [timed, armed] = [some(timedFaults), some(armedFaults)];
+  const [timed, armed] = [some(faults.timed), some(faults.armed)];
   for (let index = 0; index < sizes.faults; index++) {
     // The timed ones are the heavier: a third of all.
     const fault = draws.chance(0.35) ? draws.pick(timed) : draws.pick(armed);

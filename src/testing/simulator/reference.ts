@@ -54,12 +54,15 @@ export function decideOn(wish: Wish, state: unknown, version: number, place: Dec
 
 export class Reference {
   readonly log: readonly StoredEvent[];
+  /** Offset of the end of the log, which can be more than that of its last event. */
+  readonly end: number;
   readonly #byStream: Map<string, StoredEvent[]>;
   readonly #states = new Map<string, unknown[]>();
   readonly #behaviours: ReadonlyMap<string, Behaviour>;
 
-  constructor(workload: Workload, log: readonly StoredEvent[]) {
+  constructor(workload: Workload, log: readonly StoredEvent[], end = 0) {
     this.log = log;
+    this.end = end;
     this.#byStream = Map.groupBy(log, (event) => event.stream);
     this.#behaviours = behavioursOf(workload);
   }
@@ -102,6 +105,7 @@ export class Reference {
         shown[offsetOf(event.position)] = textOf(await view.reader.find({}, { limit: 10_000 }));
       } else shown[offsetOf(event.position)] = shown[offsetOf(event.position) - 1] as string;
     }
+    while (shown.length <= this.end) shown.push(shown.at(-1) as string);
     await views.close();
     return shown;
   }

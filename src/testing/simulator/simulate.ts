@@ -5,12 +5,17 @@ import { drawsOf } from "./draws.ts";
 import { ledger } from "./ledger.ts";
 import { leaveOut } from "./minimise.ts";
 import { planOf, type Step } from "./plan.ts";
-import { run } from "./simulation.ts";
+import { portStage, run, type Stage } from "./simulation.ts";
 import { simulationDefaults, type SimulationOptions, type SimulationReport } from "./simulation-options.ts";
 
 /** Runs one simulation; what it finds stands in the report. Errors: InvalidArgument, UnsupportedByStore. */
 export async function simulate(options: SimulationOptions): Promise<SimulationReport> {
-  return run(options, planned(options));
+  return simulateOn(portStage, options);
+}
+
+/** As `simulate`, on another store than one behind the ports. */
+export async function simulateOn(stage: Stage, options: SimulationOptions): Promise<SimulationReport> {
+  return run(options, planned(options, stage), stage);
 }
 
 /**
@@ -18,14 +23,19 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
  * `tries`: most runs that it takes, default 300. A seed that does not fail gives its report as it is.
  */
 export async function minimiseSimulation(options: SimulationOptions, tries = 300): Promise<SimulationReport> {
-  const plan = planned(options);
-  let shortest = await run(options, plan);
+  return minimiseOn(portStage, options, tries);
+}
+
+/** As `minimiseSimulation`, on another store than one behind the ports. */
+export async function minimiseOn(stage: Stage, options: SimulationOptions, tries = 300): Promise<SimulationReport> {
+  const plan = planned(options, stage);
+  let shortest = await run(options, plan, stage);
   const [first] = shortest.violations;
   if (first === undefined) return shortest;
   await leaveOut(
     plan,
     async (fewer) => {
-      const report = await run(options, fewer);
+      const report = await run(options, fewer, stage);
       const fails = report.violations.some(({ invariant }) => invariant === first.invariant);
       if (fails) shortest = report;
       return fails;
@@ -52,7 +62,7 @@ export function describeSimulation(report: SimulationReport): string {
 }
 
 /** The plan that a seed stands for. Errors: InvalidArgument. */
-function planned({ seed, workload = ledger, ...given }: SimulationOptions): Step[] {
+function planned({ seed, workload = ledger, ...given }: SimulationOptions, { faults }: Stage): Step[] {
   const sizes = { ...simulationDefaults, ...given };
   for (const [name, value, least] of [["seed", seed, Number.MIN_SAFE_INTEGER], ["processes", sizes.processes, 1], ["commands", sizes.commands, 0], ["reads", sizes.reads, 0], ["faults", sizes.faults, 0]] as const) {
     if (!Number.isSafeInteger(value) || value < least) throw new InvalidArgument(`${name} of a simulation must be a whole number${least < 0 ? "" : ` from ${least}`}`, { details: { option: name } });
@@ -64,5 +74,5 @@ function planned({ seed, workload = ledger, ...given }: SimulationOptions): Step
       throw new InvalidArgument(`${aggregate.name}.${prepared} has a \`prepare\`: its decisions cannot be repeated by the checker of a simulation`, { details: { category: aggregate.name, command: prepared } });
     }
   }
-  return planOf(drawsOf(seed, "plan"), workload, sizes);
+  return planOf(drawsOf(seed, "plan"), workload, sizes, faults);
 }

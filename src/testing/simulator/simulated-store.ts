@@ -13,7 +13,7 @@ import type { Backend } from "../../store/backend.ts";
 import type { Append, AppendOutcome, StoreCapabilities } from "../../store/event-store.ts";
 import { offsetOf } from "../../store/position.ts";
 import type { Draws } from "./draws.ts";
-import type { Faults } from "./faults.ts";
+import type { FaultKind, Faults } from "./faults.ts";
 import { SimulatedClient } from "./simulated-client.ts";
 import type { Host, World } from "./world.ts";
 
@@ -43,8 +43,10 @@ export class SimulatedStore {
   readonly capabilities: StoreCapabilities;
   /** What the server has committed, by stream. */
   readonly versions = new Map<string, number>();
-  /** Offset of the last event that was committed. */
+  /** Offset of the end of the log, as readers can see it. */
   length = 0;
+  /** Events that were committed. */
+  events = 0;
   /** Appends that will still arrive, answered as unknown or not. */
   late = 0;
   lastSnapshot: StoredSnapshot | undefined;
@@ -68,13 +70,21 @@ export class SimulatedStore {
     this.capabilities = Object.freeze({ ...options.backend.events.capabilities, durable: true, multiProcess: true, ...options.capabilities });
   }
 
-  /** What a process on this host opens. */
-  connect(host: Host): Backend {
+  /** What a process on this host opens; `place`: which of the processes it is, also after it has started again. */
+  connect(host: Host, _place = 0): Backend {
     return new SimulatedClient(this, host, this.#options).backend;
   }
 
   get down(): boolean {
     return this.world.now < this.#downUntil;
+  }
+
+  /** Does what is planned to the store itself, `size` in [0, 1); false where the fault is none of the store's. */
+  attack(fault: FaultKind, size: number): boolean {
+    if (fault === "store-crash") this.crash(10 + size * 200);
+    else if (fault === "slow-store") this.slow(2 + size * 20, 30 + size * 150);
+    else return false;
+    return true;
   }
 
   /** Gone for so long; of the replies under way some are lost. */
@@ -123,6 +133,7 @@ export class SimulatedStore {
       const { stream } = appends[index] as Append;
       this.versions.set(stream, Math.max(this.versions.get(stream) ?? 0, outcome.version));
       this.length = Math.max(this.length, offsetOf(outcome.position));
+      this.events = this.length;
     });
     return outcomes;
   }

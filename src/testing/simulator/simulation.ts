@@ -10,12 +10,12 @@ import { Attacker } from "./attacker.ts";
 import { check, type Invariant, type Violation } from "./checker.ts";
 import { boundsOf, CLOSE_TIMEOUT_MS, Cluster, type Bounds } from "./cluster.ts";
 import { drawsOf, type Draws } from "./draws.ts";
-import { Coverage, Faults } from "./faults.ts";
+import { Coverage, Faults, portFaults, type FaultKinds } from "./faults.ts";
 import { History } from "./history.ts";
 import { ledger } from "./ledger.ts";
 import { describeStep, type Step } from "./plan.ts";
 import { Reference } from "./reference.ts";
-import { SimulatedStore } from "./simulated-store.ts";
+import { SimulatedStore, type SimulatedStoreOptions } from "./simulated-store.ts";
 import { simulationDefaults, type SimulationOptions, type SimulationReport } from "./simulation-options.ts";
 import { Users } from "./users.ts";
 import { World } from "./world.ts";
@@ -27,8 +27,17 @@ const MAX_STEPS = 300_000;
 /** Between two reads of states, so that a small registry holds them all. */
 const READ_EVERY_MS = 20;
 
+/** What the processes of a simulation stand on: a store, and what can go wrong with it. */
+export interface Stage {
+  readonly faults: FaultKinds;
+  open(options: SimulatedStoreOptions): SimulatedStore;
+}
+
+/** A backend behind the ports, whose clients keep and break what the ports say. */
+export const portStage: Stage = { faults: portFaults, open: (options) => new SimulatedStore(options) };
+
 /** Runs a plan, whole or shortened, under the schedule of the seed. Errors: UnsupportedByStore. */
-export async function run(options: SimulationOptions, plan: readonly Step[]): Promise<SimulationReport> {
+export async function run(options: SimulationOptions, plan: readonly Step[], stage: Stage): Promise<SimulationReport> {
   const findings = new Findings();
   const world = new World({
     draws: drawsOf(options.seed, "schedule"),
@@ -39,7 +48,7 @@ export async function run(options: SimulationOptions, plan: readonly Step[]): Pr
   const { backend: make = (): Backend => memoryBackend({ environment }) } = options;
   const backend = await answerOf(world, Promise.resolve(make(environment)));
   if (!backend.events.capabilities.totalOrder) throw new UnsupportedByStore("a simulation needs a backend with one lane", { details: { capability: "totalOrder" } });
-  const simulation = new Simulation(options, plan, world, backend, findings);
+  const simulation = new Simulation(options, plan, world, backend, findings, stage);
   await simulation.play();
   return simulation.report();
 }
@@ -73,7 +82,7 @@ class Simulation {
   readonly #users: Users;
   readonly #attacker: Attacker;
 
-  constructor(options: SimulationOptions, plan: readonly Step[], world: World, backend: Backend, findings: Findings) {
+  constructor(options: SimulationOptions, plan: readonly Step[], world: World, backend: Backend, findings: Findings, stage: Stage) {
     const { seed, workload = ledger, processes = simulationDefaults.processes } = options;
     this.#seed = seed;
     this.#plan = plan;
@@ -85,7 +94,7 @@ class Simulation {
     const [coverage, faults, bounds] = [this.#coverage, this.#faults, this.#bounds];
     const history = new History(world.now);
     this.#history = history;
-    const store = new SimulatedStore({
+    const store = stage.open({
       world,
       draws: drawsOf(seed, "store"),
       faults,
@@ -148,7 +157,7 @@ class Simulation {
     const evidence = {
       workload: this.#workload,
       history: this.#history,
-      reference: new Reference(this.#workload, log),
+      reference: new Reference(this.#workload, log, store.length),
       strangers: this.#attacker.strangers,
       viewCommits: store.viewCommits,
       callBoundMs: this.#callBoundMs(),
@@ -211,7 +220,7 @@ class Simulation {
       }
     }
     const due = world.now + store.versions.size * READ_EVERY_MS;
-    const consumed = (): boolean => this.#history.consumed.every(({ ids }) => ids.length >= store.length);
+    const consumed = (): boolean => this.#history.consumed.every(({ ids }) => ids.length >= store.events);
     const shown = (): boolean => cluster.running.every(({ app }) => readModels.every((model) => (app.readModel(model).progress().position["log"] ?? 0) >= store.length));
     if (await this.#rest(() => world.now > due && !users.waiting && consumed() && shown(), "readers did not catch up with the end of the log")) return;
     for (const { index, app } of cluster.running) {
@@ -227,7 +236,7 @@ class Simulation {
     const begun = world.now;
     for (const one of running) {
       for (let left = 4; left > 0; left--) void users.last(this.#workload.wish(this.#draws), one, "the last user");
-      one.app.close().then(
+      one.close().then(
         () => closed++,
         (error: unknown) => findings.failed(`closing ${one.host.name}`, error),
       );
