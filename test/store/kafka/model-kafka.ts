@@ -33,6 +33,8 @@ export interface ModelPartition {
   /** Whole batches, as bytes. */
   batches: Buffer[];
   end: number;
+  /** What every in-sync replica has: readers see no more, and no more was acknowledged. */
+  highWatermark: number;
   start: number;
   readonly producers: Map<number, ProducerState>;
   leaderEpoch: number;
@@ -61,6 +63,8 @@ export class ModelKafka {
   readonly produced: ProduceCall[] = [];
   aroundProduce: (call: ProduceCall, apply: () => Produced) => Promise<Produced> | Produced = (_, apply) => apply();
   aroundInit: (transactionalId: string, apply: () => ProducerIdentity) => Promise<ProducerIdentity> | ProducerIdentity = (_, apply) => apply();
+  /** Brings what was appended to the other replicas: at once. */
+  replicate: (log: ModelPartition) => void = (log) => this.reached(log, log.end);
   /** Fails fetches and questions for the end where it throws. */
   beforeRead: (topic: string, partition: number, what: "fetch" | "end") => void = () => undefined;
 
@@ -86,7 +90,7 @@ export class ModelKafka {
   create({ name, partitions, settings }: NewTopic): void {
     if (this.#topics.has(name)) throw new BrokerRefusal(KAFKA_ERROR.topicAlreadyExists, `topic ${name} exists`);
     const id = `00000000-0000-4000-8000-${String(this.#nextTopicId++).padStart(12, "0")}`;
-    const made = Array.from({ length: partitions }, (_, partition): ModelPartition => ({ topic: name, partition, batches: [], end: 0, start: 0, producers: new Map(), leaderEpoch: 0, waiting: new Set() }));
+    const made = Array.from({ length: partitions }, (_, partition): ModelPartition => ({ topic: name, partition, batches: [], end: 0, highWatermark: 0, start: 0, producers: new Map(), leaderEpoch: 0, waiting: new Set() }));
     this.#topics.set(name, { id, settings: new Map(Object.entries({ "max.message.bytes": "1048588", ...settings })), partitions: made });
   }
 
@@ -137,8 +141,14 @@ export class ModelKafka {
     copy.writeUInt32BE(crc32c(copy, 21), 17);
     log.batches.push(copy);
     log.end += count;
-    for (const wake of log.waiting) wake();
+    this.replicate(log);
     return { baseOffset };
+  }
+
+  /** All in-sync replicas have what stands below `offset`. */
+  reached(log: ModelPartition, offset: number): void {
+    log.highWatermark = Math.max(log.highWatermark, offset);
+    for (const wake of log.waiting) wake();
   }
 
   /** As ProducerStateManager does; the base offset of the first time where the batch stands already. */
@@ -161,6 +171,7 @@ export class ModelKafka {
     const log = this.partition(topic, partition);
     log.batches = log.batches.filter((bytes) => Number(bytes.readBigInt64BE(0)) < offset);
     log.end = Math.min(log.end, offset);
+    log.highWatermark = Math.min(log.highWatermark, offset);
     log.leaderEpoch++;
     this.#recover(log);
     for (const wake of log.waiting) wake();
@@ -181,7 +192,7 @@ export class ModelKafka {
     this.beforeRead(topic, partition, "fetch");
     const log = this.partition(topic, partition);
     if (offset < log.start || offset > log.end) throw new BrokerRefusal(KAFKA_ERROR.offsetOutOfRange, `offset ${offset} is not within ${log.start} to ${log.end}`);
-    if (offset === log.end && maxWaitMs > 0) {
+    if (offset >= log.highWatermark && maxWaitMs > 0) {
       await new Promise<void>((resolve) => {
         const done = (): void => {
           timer.cancel();
@@ -200,11 +211,11 @@ export class ModelKafka {
     let bytes = 0;
     for (const batch of log.batches) {
       if (Number(batch.readBigInt64BE(0)) + batch.readInt32BE(23) < offset) continue;
-      if (wanted.length > 0 && bytes + batch.length > maxBytes) break;
+      if (Number(batch.readBigInt64BE(0)) >= log.highWatermark || (wanted.length > 0 && bytes + batch.length > maxBytes)) break;
       wanted.push(batch);
       bytes += batch.length;
     }
-    return { records: Buffer.concat(wanted), highWatermark: log.end, logStart: log.start };
+    return { records: Buffer.concat(wanted), highWatermark: log.highWatermark, logStart: log.start };
   }
 }
 
@@ -256,7 +267,7 @@ class ModelClient implements KafkaCluster {
       end: async () => {
         assertOpen();
         kafka.beforeRead(topic, partition, "end");
-        return kafka.partition(topic, partition).end;
+        return kafka.partition(topic, partition).highWatermark;
       },
       close: () => closing.abort(),
     };

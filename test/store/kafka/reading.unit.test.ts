@@ -232,7 +232,7 @@ describe("a topic that is there already", () => {
     const a = world.store("a");
     await world.commit(a, 0);
     const topic = world.kafka.topic(TOPIC);
-    topic?.partitions.push({ topic: TOPIC, partition: 1, batches: [], end: 0, start: 0, producers: new Map(), leaderEpoch: 0, waiting: new Set() });
+    topic?.partitions.push({ topic: TOPIC, partition: 1, batches: [], end: 0, highWatermark: 0, start: 0, producers: new Map(), leaderEpoch: 0, waiting: new Set() });
     const b = world.store("b");
     expect(await errorOf(b.readStream("order-1"))).toEqual(coded("StoreRefused", "partitions"));
   });
