@@ -17,6 +17,8 @@ export interface ActorOptions {
   readonly attempts: number;
   /** Most a second attempt waits; doubled for each further one, jittered. */
   readonly retryPauseMs: number;
+  /** A command whose last so many first uses of a stream all found nothing there is decided without a read the next time, as on a new stream; nothing is answered on that. 0: always. */
+  readonly assumeNewAfter: number;
   /** Bound of a call without `deadlineMs`. */
   readonly commandTimeoutMs: number;
   /** The window of command ids of each stream. */
@@ -31,6 +33,7 @@ export const actorDefaults: ActorOptions = Object.freeze({
   idleTimeoutMs: 10 * 60 * 1000,
   attempts: 10,
   retryPauseMs: 5,
+  assumeNewAfter: 32,
   commandTimeoutMs: 30_000,
   commandWindow: commandWindowDefaults,
 });
@@ -39,8 +42,9 @@ export const actorDefaults: ActorOptions = Object.freeze({
 export function actorOptions(given: Partial<ActorOptions> = {}): ActorOptions {
   const options = { ...actorDefaults, ...given, commandWindow: commandWindowOptions(given.commandWindow) };
   for (const [name, value] of Object.entries(options)) {
-    if (typeof value === "number" ? Number.isSafeInteger(value) && value >= 1 : name === "commandWindow") continue;
-    throw new InvalidArgument(`${name} of actors must be a whole number from 1`, { details: { option: name } });
+    const least = name === "assumeNewAfter" ? 0 : 1;
+    if (typeof value === "number" ? Number.isSafeInteger(value) && value >= least : name === "commandWindow") continue;
+    throw new InvalidArgument(`${name} of actors must be a whole number from ${least}`, { details: { option: name } });
   }
   return Object.freeze(options);
 }

@@ -4,6 +4,7 @@ import type { Snapshotter } from "../snapshot/snapshotter.ts";
 import type { Codec } from "../store/codec.ts";
 import type { EventStore } from "../store/event-store.ts";
 import type { ActorOptions } from "./actor-options.ts";
+import type { Beginnings } from "./beginnings.ts";
 import type { Committer } from "./committer.ts";
 import type { Counters } from "./metrics.ts";
 
@@ -16,6 +17,7 @@ export interface ActorPorts {
   readonly codec: Codec;
   readonly environment: Environment;
   readonly options: ActorOptions;
+  readonly beginnings: Beginnings;
   readonly counters: Counters;
   /** Aborts when the app gives up what is left. */
   readonly ending: AbortSignal;

@@ -12,6 +12,9 @@
  * A5 An unknown outcome is settled before anything else is sent: the events of the append stand after the confirmed version, or another's do, or the same events
  *    are sent again on the same version, which the store answers as if it were the first time (S5).
  * A6 Every accepted command is answered exactly once, also when the loop fails; an actor that failed is retired, and the next command begins with a new one.
+ * A7 Where a new stream is likely, the actor begins on the empty state without a read. Nothing is answered on that, not even from the cache, until an append on it was
+ *    committed: then the stream was new. Whatever else comes of it (a conflict, a refusal, nothing to append), the stream is read, and the commands are decided again,
+ *    which is none of their attempts.
  *
  * Longer than most files: one loop whose steps share one small state, and are read together.
  */
@@ -23,7 +26,7 @@ import { covers, type Position } from "../store/position.ts";
 import { closed, contention, isOneCommandsFault, refusal, rewound, tooNew, type Refused } from "./actor-errors.ts";
 import type { ActorPorts } from "./actor-ports.ts";
 import { estimateBytes } from "./estimate-bytes.ts";
-import { hydrate } from "./hydrate.ts";
+import { emptyState, hydrate } from "./hydrate.ts";
 import type { CommandRequest, PendingCommand } from "./pending-command.ts";
 import { Round, type Decision } from "./round.ts";
 import { settleUnknown, type ExactAppend } from "./settle-unknown.ts";
@@ -44,6 +47,8 @@ export class Actor {
   readonly #ports: ActorPorts;
   readonly #home: ActorHome;
   #confirmed: StreamState | undefined;
+  /** A7: the first request of the stream, as long as the stream is only taken for new. */
+  #assumedFor: CommandRequest | undefined;
   #mailbox: PendingCommand[] | undefined;
   /** Taken from the mailbox and not in a round yet: only while something asynchronous is needed to decide them. */
   #taken: readonly PendingCommand[] | undefined;
@@ -115,7 +120,7 @@ export class Actor {
       return;
     }
     this.#working = true;
-    if (this.#confirmed === undefined) void this.#begin();
+    if (this.#confirmed === undefined) this.#begin();
     else this.#goOn(this.#confirmed);
   }
 
@@ -134,18 +139,39 @@ export class Actor {
     return [...rounds, ...[...(this.#taken ?? []), ...(this.#mailbox ?? [])].filter((command) => !command.answered)];
   }
 
-  async #begin(): Promise<void> {
+  #begin(): void {
+    const { beginnings, environment } = this.#ports;
+    const first = this.#mailbox?.[0]?.request;
+    if (first === undefined || !beginnings.isLikely(first)) return this.#after(this.#hydrate(first), (state) => this.#goOn(state));
     try {
-      const { state, snapshot } = await hydrate(this.stream, this.#ports);
-      this.#snapshotVersion = snapshot?.version ?? 0;
-      // A stream that was replayed has waited for its snapshot long enough; a new one begins to.
-      this.#snapshotAt = snapshot?.takenAt ?? (state.version === 0 ? this.#ports.environment.clock.now() : 0);
-      this.#considerSnapshot(state);
-      this.#confirmed = state;
+      this.#confirmed = emptyState(this.#ports); // A7
     } catch (error) {
       return this.#failed(error);
     }
+    this.#assumedFor = first;
+    this.#snapshotAt = environment.clock.now();
     this.#goOn(this.#confirmed);
+  }
+
+  /** `whole`: all events of the stream, where they are known already. */
+  async #hydrate(first: CommandRequest | undefined, whole?: readonly StoredEvent[]): Promise<StreamState> {
+    const { state, snapshot } = await hydrate(this.stream, this.#ports, whole);
+    this.#snapshotVersion = snapshot?.version ?? 0;
+    // A stream that was replayed has waited for its snapshot long enough; a new one begins to.
+    this.#snapshotAt = snapshot?.takenAt ?? (state.version === 0 ? this.#ports.environment.clock.now() : 0);
+    this.#considerSnapshot(state);
+    if (first !== undefined) this.#ports.beginnings.found(first, state.version);
+    this.#confirmed = state;
+    return state;
+  }
+
+  /** A7: reads the stream that was taken for new. */
+  #findOut(round: Round, outcome: AppendOutcome | undefined): Promise<StreamState> {
+    const first = this.#assumedFor;
+    this.#assumedFor = undefined;
+    this.#decideAnew(writable(round.decisions));
+    const whole = outcome?.kind === "conflict" && outcome.missing?.length === outcome.actual ? outcome.missing : undefined;
+    return this.#hydrate(first, whole);
   }
 
   /** A6. */
@@ -186,7 +212,7 @@ export class Actor {
     this.#rest();
   }
 
-  #after(work: Promise<void>, resume: () => unknown): void {
+  #after<T>(work: Promise<T>, resume: (result: T) => unknown): void {
     work.then(resume).catch((error: unknown) => this.#failed(error));
   }
 
@@ -198,10 +224,13 @@ export class Actor {
       this.#send(round, confirmed);
       return true;
     } else if (round.unanswered.length > 0) {
-      this.#after(this.#confirm(round, confirmed), () => {
-        this.#round = undefined;
-        this.#goOn(confirmed);
-      });
+      if (this.#assumedFor !== undefined) this.#after(this.#findOut(round, undefined), (state) => this.#goOn(state));
+      else {
+        this.#after(this.#confirm(round, confirmed), () => {
+          this.#round = undefined;
+          this.#goOn(confirmed);
+        });
+      }
       return true;
     }
     this.#round = undefined;
@@ -230,22 +259,24 @@ export class Actor {
       }
       return this.#goOn(confirmed);
     }
-    this.#after(this.#settleLater(round, confirmed, outcome), () => this.#goOn(confirmed));
+    this.#after(this.#settleLater(round, confirmed, outcome), (state) => this.#goOn(state));
   }
 
-  /** A4, A5, and whatever else is no plain commit. */
-  async #settleLater(round: Round, confirmed: StreamState, sent: AppendOutcome): Promise<void> {
+  /** A4, A5, and whatever else is no plain commit. What is confirmed then. */
+  async #settleLater(round: Round, confirmed: StreamState, sent: AppendOutcome): Promise<StreamState> {
     const append = this.#append as ExactAppend;
     const outcome = sent.kind === "unknown" ? await settleUnknown(append, sent.cause, this.#ports, (cause) => this.#tellUnknown(round, cause)) : sent;
     this.#append = undefined;
     if (this.#deciding !== undefined) await this.#deciding;
+    if (outcome.kind === "conflict") this.#ports.counters.conflicts++;
     if (outcome.kind === "committed") this.#committed(round, outcome.position, confirmed);
+    else if (this.#assumedFor !== undefined) return this.#findOut(round, outcome);
     else if (outcome.kind === "conflict") {
-      this.#ports.counters.conflicts++;
       await this.#overtaken(round, confirmed, outcome.actual, outcome.missing);
       await this.#pause(++this.#lost);
     } else this.#refused(round, outcome);
     this.#round = undefined;
+    return confirmed;
   }
 
   /** Whether somebody still waits for this actor. */
@@ -316,13 +347,17 @@ export class Actor {
         this.#ports.counters.commandsAccepted++;
         command.answer(outcome.answer, outcome.position);
       } else if (outcome.kind === "refused") command.fail(outcome.error);
-      else if (count === 0 && first === 0 && mayComeFromCache(command.request, confirmed)) this.#answer(command, outcome, confirmed.position, confirmed);
+      else if (count === 0 && first === 0 && this.#assumedFor === undefined && mayComeFromCache(command.request, confirmed)) this.#answer(command, outcome, confirmed.position, confirmed);
     }
   }
 
   #committed(round: Round, position: Position, confirmed: StreamState): void {
     const { events } = round;
     let { version } = confirmed;
+    if (this.#assumedFor !== undefined) {
+      this.#ports.beginnings.found(this.#assumedFor, version);
+      this.#assumedFor = undefined; // A7
+    }
     // The window folds what the store will show it (W2).
     for (const event of events) confirmed.window.fold({ version: ++version, recordedAt: event.recordedAt, metadata: event.metadata });
     confirmed.version = version;

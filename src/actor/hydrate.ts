@@ -25,9 +25,20 @@ export interface Hydrated {
   readonly snapshot: StoredSnapshot | undefined;
 }
 
-/** Errors: those of the store, UnknownEventType, EventUnreadable, StoreCorrupt. */
-export async function hydrate(stream: string, ports: ActorPorts): Promise<Hydrated> {
+/** What is known of a stream that holds nothing. */
+export function emptyState({ behaviour, options }: ActorPorts): StreamState {
+  return new StreamState(behaviour.initial(), options.commandWindow);
+}
+
+/** `whole`: all events of the stream, where they are known already. Errors: those of the store, UnknownEventType, EventUnreadable, StoreCorrupt. */
+export async function hydrate(stream: string, ports: ActorPorts, whole?: readonly StoredEvent[]): Promise<Hydrated> {
   ports.counters.hydrations++;
+  if (whole !== undefined) {
+    const state = emptyState(ports);
+    await state.fold(whole, ports.behaviour, ports.codec);
+    ports.counters.eventsReplayed += whole.length;
+    return { state, snapshot: undefined };
+  }
   const snapshot = ports.snapshotter === undefined ? undefined : await loadSnapshot(stream, ports, ports.snapshotter);
   if (snapshot !== undefined) {
     const begun = restore(stream, snapshot, ports);
@@ -37,7 +48,7 @@ export async function hydrate(stream: string, ports: ActorPorts): Promise<Hydrat
     }
     ports.counters.snapshotsIgnored++;
   }
-  const state = new StreamState(ports.behaviour.initial(), ports.options.commandWindow);
+  const state = emptyState(ports);
   await replay(stream, state, undefined, ports);
   return { state, snapshot: undefined };
 }

@@ -3,6 +3,7 @@
  */
 import { behaviourOf, type AnyAggregate } from "../aggregate/aggregate.ts";
 import { actorOptions } from "../actor/actor-options.ts";
+import { Beginnings } from "../actor/beginnings.ts";
 import { Committer } from "../actor/committer.ts";
 import { newCounters } from "../actor/metrics.ts";
 import { Registry } from "../actor/registry.ts";
@@ -62,7 +63,8 @@ export async function tidemark(options: AppOptions): Promise<App> {
     const kinds = new Map(
       options.aggregates.map((aggregate) => {
         const behaviour = behaviourOf(aggregate);
-        const ports = { behaviour, store, committer, snapshotter: behaviour.snapshot && snapshotter, codec, environment, options: bounds, counters, ending: ending.signal };
+        const beginnings = new Beginnings(store.capabilities.remembersStreams ? bounds.assumeNewAfter : Number.POSITIVE_INFINITY);
+        const ports = { behaviour, store, committer, snapshotter: behaviour.snapshot && snapshotter, codec, environment, options: bounds, beginnings, counters, ending: ending.signal };
         return [behaviour, { ports, handle: handlesOf(behaviour, calls) }] as const;
       }),
     );

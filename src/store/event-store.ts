@@ -129,6 +129,8 @@ export interface StoreCapabilities {
   readonly maxAppendsInBatch: number;
   /** Re-appending the same ids with `any` or `exists` never doubles them. */
   readonly idempotentAny: boolean;
+  /** An append on version 0 is a conflict on every stream that ever held an event, also where it holds none any more: nobody has to look before. */
+  readonly remembersStreams: boolean;
   /** Views can be written in the append's own transaction. */
   readonly inTransaction: boolean;
   /** Events outlive the process. */

@@ -48,7 +48,7 @@ export const lifeCases: readonly StoreCase[] = [
   storeCase("a store says what it can do", async ({ store }) => {
     const { groupsInFlight, maxAppendBytes, maxAppendsInBatch, ...flags } = store.capabilities;
     for (const limit of [groupsInFlight, maxAppendBytes, maxAppendsInBatch]) assert.ok(Number.isSafeInteger(limit) && limit >= 1, `a limit is a whole number from 1, not ${limit}`);
-    for (const name of ["totalOrder", "idempotentAny", "inTransaction", "durable", "multiProcess"] as const) assert.equal(typeof flags[name], "boolean", name);
+    for (const name of ["totalOrder", "idempotentAny", "remembersStreams", "inTransaction", "durable", "multiProcess"] as const) assert.equal(typeof flags[name], "boolean", name);
   }),
 
   storeCase("the identity has its form and is the same for every process", async ({ store, another }) => {

@@ -3,6 +3,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import fc from "fast-check";
 import { hydrate } from "../../src/actor/hydrate.ts";
 import { actorOptions } from "../../src/actor/actor-options.ts";
+import { Beginnings } from "../../src/actor/beginnings.ts";
 import { Committer } from "../../src/actor/committer.ts";
 import { newCounters } from "../../src/actor/metrics.ts";
 import type { StreamState } from "../../src/actor/stream-state.ts";
@@ -261,6 +262,7 @@ describe("W2 I3 window and state", () => {
           codec: jsonCodec,
           environment,
           options: actorOptions(actors),
+          beginnings: new Beginnings(0),
           counters,
           ending: new AbortController().signal,
         });

@@ -33,6 +33,7 @@ export interface ScriptedOptions {
   readonly maxAppendBytes?: number;
   readonly groupsInFlight?: number;
   readonly maxAppendsInBatch?: number;
+  readonly remembersStreams?: boolean;
 }
 
 export function scriptedStore({ maxAppendBytes, ...capabilities }: ScriptedOptions = {}): ScriptedStore {

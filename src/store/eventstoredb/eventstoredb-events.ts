@@ -32,6 +32,7 @@ const CAPABILITIES: StoreCapabilities = Object.freeze({
   // Small: the slowest append of a batch holds back the answers to the others.
   maxAppendsInBatch: 16,
   idempotentAny: false,
+  remembersStreams: false, // a stream that was deleted softly goes on with a new event
   inTransaction: false,
   durable: true,
   multiProcess: true,

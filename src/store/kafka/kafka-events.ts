@@ -65,6 +65,7 @@ export class KafkaEvents implements EventStore {
       maxAppendBytes: options.maxAppendBytes,
       maxAppendsInBatch: 1024,
       idempotentAny: false,
+      remembersStreams: true,
       inTransaction: false,
       durable: true,
       multiProcess: true,

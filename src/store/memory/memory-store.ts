@@ -62,6 +62,7 @@ class MemoryStore implements EventStore {
       maxAppendBytes,
       maxAppendsInBatch: 1024,
       idempotentAny: true,
+      remembersStreams: true,
       inTransaction: false,
       durable: false,
       multiProcess: false,

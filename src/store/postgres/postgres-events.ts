@@ -40,6 +40,7 @@ const CAPABILITIES: StoreCapabilities = Object.freeze({
   maxAppendBytes: 16 * 1024 * 1024,
   maxAppendsInBatch: 1024,
   idempotentAny: false,
+  remembersStreams: true,
   inTransaction: false,
   durable: true,
   multiProcess: true,
