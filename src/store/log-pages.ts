@@ -1,17 +1,17 @@
 /**
- * Iterates over the pages of a log with one lane, and waits for more when it is live: the half of `readAll` and `subscribe` that is the same for every
- * store which reads a page by asking for it. Calls of `next` are answered one after the other.
+ * Iterates over the pages of a log, and waits for more when it is live: the half of `readAll` and `subscribe` that is the same for every store. Calls of `next` are
+ * answered one after the other.
  *
  * L1 A page is read when the consumer asks for it, never before: back-pressure is the consumer's own pace.
  * L2 News that come at any time after a page was asked for are remembered until the next one is: the hand-over to live misses nothing.
  * L3 Waiting ends with news, the signal, `close()` and `return()`, whichever comes first.
- * L4 A live iteration outlives outages of its store: it reads again where it stood, with growing pauses.
+ * L4 A live iteration outlives outages of its store: it reads again where it stood, with growing pauses, whether or not there are news.
  * L5 A store may know of events that it may not show yet. Such a page is neither given to the consumer nor taken for the end: it is read again, with growing pauses.
  */
 import { delay, type Environment } from "../environment.ts";
 import { isTidemarkError, StoreClosed } from "../errors.ts";
 import type { LogPage } from "./event-store.ts";
-import { offsetOf, type Position } from "./position.ts";
+import { covers, offsetOf, type Position } from "./position.ts";
 import { throwIfAborted, type LogRead } from "./validate-read.ts";
 
 /** L4, in milliseconds. */
@@ -28,7 +28,7 @@ export interface LogPagesOptions {
   readonly read: LogRead;
   readonly live: boolean;
   readonly signal: AbortSignal | undefined;
-  /** Reads the page after a position. Errors: of ours alone. */
+  /** Reads the page after a position: the start, or the `through` of the page before. Never called twice at once. Errors: of ours alone. */
   readonly page: (after: Position) => Promise<LogPage>;
   readonly isClosed: () => boolean;
   /** Told once, when the iteration is over. */
@@ -65,7 +65,7 @@ export class LogPages implements AsyncIterableIterator<LogPage> {
     return { done: true, value: undefined };
   }
 
-  /** The log may reach up to `head` now; undefined: nobody knows. L2, L3. */
+  /** The log may reach up to `head` now, in a store with one lane; undefined: nobody knows. L2, L3. */
   wake(head?: number): void {
     if (head !== undefined && this.#caughtUp && head <= offsetOf(this.#through)) return;
     this.#news = true;
@@ -73,7 +73,7 @@ export class LogPages implements AsyncIterableIterator<LogPage> {
   }
 
   async #step(): Promise<IteratorResult<LogPage>> {
-    const { live, isClosed, signal, details } = this.#options;
+    const { live, signal } = this.#options;
     const done = { done: true, value: undefined } as const;
     try {
       for (let failures = 0, looks = 0; ; ) {
@@ -82,7 +82,7 @@ export class LogPages implements AsyncIterableIterator<LogPage> {
           return done;
         }
         throwIfAborted(signal, "reading the log");
-        if (isClosed()) throw new StoreClosed("the store was closed", { details });
+        this.#assertOpen();
         if (this.#caughtUp && !this.#news) {
           await this.#wait();
           continue;
@@ -91,12 +91,14 @@ export class LogPages implements AsyncIterableIterator<LogPage> {
         const page = await this.#page();
         if (page === undefined) {
           // L4.
+          if (this.#ended) return done;
           await this.#pause(Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures++));
           continue;
         }
+        failures = 0;
         if (this.#ended) return done;
-        if (isClosed()) continue;
-        const moved = offsetOf(page.through) > offsetOf(this.#through);
+        this.#assertOpen();
+        const moved = !covers(this.#through, page.through);
         if (!moved && !page.caughtUp) {
           // L5.
           this.#caughtUp = false;
@@ -122,11 +124,19 @@ export class LogPages implements AsyncIterableIterator<LogPage> {
     try {
       return await page(this.#through);
     } catch (error) {
+      this.#news = true;
+      if (this.#ended) return undefined;
       throwIfAborted(signal, "reading the log");
+      this.#assertOpen();
       if (!live || !isTidemarkError(error, "StoreUnavailable")) throw error;
       environment.logger.warn({ error }, "the log could not be read and is tried again");
       return undefined;
     }
+  }
+
+  #assertOpen(): void {
+    const { isClosed, details } = this.#options;
+    if (isClosed()) throw new StoreClosed("the store was closed", { details });
   }
 
   /** Jittered; ends early with the signal. */

@@ -7,6 +7,7 @@
  */
 import type { Append, AppendOutcome, EventStore, LogPage, ReadLogOptions, ReadStreamOptions, StoreCapabilities, StoreIdentity, StreamSlice } from "../event-store.ts";
 import { InvalidArgument } from "../../errors.ts";
+import { LogPages } from "../log-pages.ts";
 import { categoryOf } from "../stream-name.ts";
 import { refuseClosed, refused, validateBatch, type Refusal } from "../validate-append.ts";
 import { throwIfAborted, validateLogRead, validateStreamRead } from "../validate-read.ts";
@@ -15,9 +16,9 @@ import type { Connection } from "./connection.ts";
 import { toTidemarkError } from "./eventstoredb-error.ts";
 import { HeadWatch } from "./head-watch.ts";
 import { identityOf } from "./identity.ts";
-import { LogPages } from "./log-pages.ts";
 import { LogReads, SNAPSHOT_CATEGORY } from "./log-reads.ts";
 import { LogWriter, MAX_IN_FLIGHT, type PreparedAppend } from "./log-writer.ts";
+import { PageSource } from "./page-source.ts";
 import { StreamReader } from "./stream-reader.ts";
 import { encodeEvent, wireBytes } from "./wire.ts";
 
@@ -58,7 +59,7 @@ class EventStoreDBEvents implements EventStore {
   readonly #log: LogReads;
   readonly #heads: HeadWatch;
   readonly #writer: LogWriter;
-  readonly #pages = new Set<LogPages>();
+  readonly #pages = new Map<LogPages, PageSource>();
   readonly #writing = new Set<Promise<unknown>>();
   #closed = false;
   #closing: Promise<void> | undefined;
@@ -114,7 +115,10 @@ class EventStoreDBEvents implements EventStore {
     this.#closed = true;
     this.#heads.close();
     this.#writer.close();
-    for (const pages of this.#pages) pages.wake();
+    for (const [pages, source] of this.#pages) {
+      source.end();
+      pages.wake();
+    }
     // E3.
     await Promise.all(this.#writing);
     this.#channel.close();
@@ -138,18 +142,24 @@ class EventStoreDBEvents implements EventStore {
   }
 
   #iterate(options: ReadLogOptions, live: boolean): LogPages {
+    const read = validateLogRead(options);
+    const { signal } = options;
+    const connection = this.#connection;
+    const source = new PageSource({ connection, reads: this.#log, heads: this.#heads, identity: () => this.#identity(), read, live, signal, onNews: () => pages.wake() });
     const pages: LogPages = new LogPages({
-      connection: this.#connection,
-      reads: this.#log,
-      heads: this.#heads,
-      identity: () => this.#identity(),
-      read: validateLogRead(options),
+      environment: connection.environment,
+      details: { server: connection.name },
+      read,
       live,
-      signal: options.signal,
+      signal,
+      page: (after) => source.page(after),
       isClosed: () => this.#closed,
-      onEnd: () => this.#pages.delete(pages),
+      onEnd: () => {
+        source.end();
+        this.#pages.delete(pages);
+      },
     });
-    this.#pages.add(pages);
+    this.#pages.set(pages, source);
     return pages;
   }
 }

@@ -21,14 +21,15 @@ import type {
   StoreIdentity,
   StreamSlice,
 } from "../event-store.ts";
+import { LogPages } from "../log-pages.ts";
 import type { Position } from "../position.ts";
 import { categoryOf } from "../stream-name.ts";
 import { refuseClosed, refused, validateBatch, type Refusal } from "../validate-append.ts";
 import { throwIfAborted, validateLogRead, validateStreamRead, type StreamRead } from "../validate-read.ts";
 import { openCategory, type Category, type CategoryOptions } from "./category.ts";
 import { storeClosed, toTidemarkError, untilAborted } from "./kafka-error.ts";
-import { LogPages } from "./log-pages.ts";
 import type { IndexedEvent, LogIndex } from "./log-index.ts";
+import { PageSource } from "./page-source.ts";
 import type { PartitionLog } from "./partition-log.ts";
 import { prepare, type PreparedAppend } from "./prepared-append.ts";
 import { decodeEvent } from "./record-format.ts";
@@ -229,16 +230,31 @@ export class KafkaEvents implements EventStore {
   }
 
   #pages(options: ReadLogOptions, live: boolean): LogPages {
-    const pages: LogPages = new LogPages({
-      environment: this.#options.environment,
-      read: validateLogRead(options),
+    const { environment } = this.#options;
+    const { signal } = options;
+    const read = validateLogRead(options);
+    const source = new PageSource({
+      environment,
+      read,
       live,
-      signal: options.signal,
+      signal,
       lanesOf: (categories) => this.#lanesOf(categories),
       opened: (categories) => this.#opened(categories),
       followed: () => this.#followed(),
+      onNews: () => pages.wake(),
+    });
+    const pages: LogPages = new LogPages({
+      environment,
+      details: {},
+      read,
+      live,
+      signal,
+      page: () => source.page(),
       isClosed: () => this.#closed,
-      onEnd: () => this.#subscriptions.delete(pages),
+      onEnd: () => {
+        source.end();
+        this.#subscriptions.delete(pages);
+      },
     });
     if (live && !this.#closed) this.#subscriptions.add(pages);
     return pages;

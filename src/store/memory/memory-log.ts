@@ -4,7 +4,7 @@
  * M1 Appending is synchronous: between the version check and the last event of an append nothing else runs.
  * M2 What goes in is copied, what stands is frozen: nobody outside can change an event.
  * M3 An event's offset is its index in `events` plus one; its version is its index in its stream plus one.
- * M4 Whoever waits for news is told in the turn of the append, once for each batch.
+ * M4 Whoever wants to hear of news is told in the turn of the append, once for each batch.
  */
 import { environmentOf } from "../../environment.ts";
 import type { Environment } from "../../environment.ts";
@@ -31,7 +31,7 @@ export class MemoryLog {
   /** @internal The category of the event at the same index. */
   readonly categories: string[] = [];
   readonly #streams = new Map<string, MemoryStream>();
-  #waiting: (() => void)[] = [];
+  readonly #listeners = new Set<(head: number) => void>();
 
   /** @internal */
   constructor(id: string) {
@@ -70,19 +70,13 @@ export class MemoryLog {
 
   /** @internal M4. */
   notify(): void {
-    if (this.#waiting.length === 0) return;
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const wake of waiting) wake();
+    for (const listener of this.#listeners) listener(this.events.length);
   }
 
-  /** @internal Calls `wake` once after the next append; returns how to give up. */
-  onNews(wake: () => void): () => void {
-    this.#waiting.push(wake);
-    return () => {
-      const index = this.#waiting.indexOf(wake);
-      if (index >= 0) this.#waiting.splice(index, 1);
-    };
+  /** @internal Calls back with the number of events after each batch; returns what ends it. */
+  onNews(listener: (head: number) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
   }
 
   #push(stream: string, category: string, version: number, event: NewEvent): StoredEvent {

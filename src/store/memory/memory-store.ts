@@ -2,9 +2,8 @@
  * The event store that lives in this process: for tests, for trying things out, and the yardstick of what the framework itself costs.
  * It keeps every promise of the port but durability. Everything it knows stands in a MemoryLog.
  *
- * N1 A reader takes its page when the consumer asks for it, never before: nothing is buffered.
- * N2 Between "nothing stands after this page" and starting to wait nothing runs, so no append slips through the hand-over to live.
- * N3 A waiting reader is woken by an append, by its signal, by `close()` and by its own `return()`, whichever comes first.
+ * N1 A page is taken from the log in one turn, when the consumer asks for it: nothing is buffered.
+ * N2 Whoever reads the log is told of every append in the turn of the append.
  */
 import { environmentOf } from "../../environment.ts";
 import type { Environment } from "../../environment.ts";
@@ -21,6 +20,7 @@ import type {
   StoreIdentity,
   StreamSlice,
 } from "../event-store.ts";
+import { LogPages } from "../log-pages.ts";
 import { at, offsetOf } from "../position.ts";
 import type { Position } from "../position.ts";
 import { refuseClosed, validateBatch } from "../validate-append.ts";
@@ -45,17 +45,21 @@ const MAX_CONSIDERED = 100_000;
 export function memoryStore(options: MemoryStoreOptions = {}): EventStore {
   const maxAppendBytes = options.maxAppendBytes ?? memoryStoreDefaults.maxAppendBytes;
   if (!Number.isSafeInteger(maxAppendBytes) || maxAppendBytes < 1) throw new InvalidArgument("maxAppendBytes must be an integer from 1");
-  return new MemoryStore(options.log ?? memoryLog(environmentOf(options.environment)), maxAppendBytes);
+  const environment = environmentOf(options.environment);
+  return new MemoryStore(options.log ?? memoryLog(environment), maxAppendBytes, environment);
 }
 
 class MemoryStore implements EventStore {
   readonly capabilities: StoreCapabilities;
   readonly #log: MemoryLog;
-  readonly #readers = new Set<LogReader>();
+  readonly #environment: Environment;
+  /** Those that go on for ever, each with what ends its being told. */
+  readonly #subscriptions = new Map<LogPages, () => void>();
   #closed = false;
 
-  constructor(log: MemoryLog, maxAppendBytes: number) {
+  constructor(log: MemoryLog, maxAppendBytes: number, environment: Environment) {
     this.#log = log;
+    this.#environment = environment;
     this.capabilities = Object.freeze({
       totalOrder: true,
       groupsInFlight: 16,
@@ -107,31 +111,40 @@ class MemoryStore implements EventStore {
   }
 
   readAll(options: ReadLogOptions = {}): AsyncIterable<LogPage> {
-    return { [Symbol.asyncIterator]: () => this.#reader(options, false) };
+    return { [Symbol.asyncIterator]: () => this.#pages(options, false) };
   }
 
   subscribe(options: ReadLogOptions = {}): AsyncIterable<LogPage> {
-    return { [Symbol.asyncIterator]: () => this.#reader(options, true) };
+    return { [Symbol.asyncIterator]: () => this.#pages(options, true) };
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    for (const reader of this.#readers) reader.wake();
-    this.#readers.clear();
+    for (const [pages, forget] of this.#subscriptions) {
+      forget();
+      pages.wake();
+    }
+    this.#subscriptions.clear();
   }
 
-  #reader(options: ReadLogOptions, live: boolean): LogReader {
-    const reader: LogReader = new LogReader(
-      this.#log,
-      validateLogRead(options),
+  #pages(options: ReadLogOptions, live: boolean): LogPages {
+    const read = validateLogRead(options);
+    const pages: LogPages = new LogPages({
+      environment: this.#environment,
+      details: {},
+      read,
       live,
-      options.signal,
-      () => this.#closed,
-      () => this.#readers.delete(reader),
-    );
-    if (!this.#closed) this.#readers.add(reader);
-    return reader;
+      signal: options.signal,
+      page: async (after) => pageOf(this.#log, after, read),
+      isClosed: () => this.#closed,
+      onEnd: () => {
+        this.#subscriptions.get(pages)?.();
+        this.#subscriptions.delete(pages);
+      },
+    });
+    if (live && !this.#closed) this.#subscriptions.set(pages, this.#log.onNews((head) => pages.wake(head))); // N2
+    return pages;
   }
 
   #assertOpen(): void {
@@ -139,120 +152,23 @@ class MemoryStore implements EventStore {
   }
 }
 
-/** Reads the log page by page, and waits for more when it is `live`. Calls of `next` are answered one after the other. */
-class LogReader implements AsyncIterableIterator<LogPage> {
-  readonly #log: MemoryLog;
-  readonly #read: LogRead;
-  readonly #live: boolean;
-  readonly #signal: AbortSignal | undefined;
-  readonly #isClosed: () => boolean;
-  readonly #onEnd: () => void;
-  #through: Position;
-  /** The last page said that nothing stands after it. */
-  #caughtUp = false;
-  #ended = false;
-  #wake: (() => void) | undefined;
-  #turn: Promise<unknown> = Promise.resolve();
-
-  constructor(log: MemoryLog, read: LogRead, live: boolean, signal: AbortSignal | undefined, isClosed: () => boolean, onEnd: () => void) {
-    this.#log = log;
-    this.#read = read;
-    this.#live = live;
-    this.#signal = signal;
-    this.#isClosed = isClosed;
-    this.#onEnd = onEnd;
-    this.#through = read.after;
+/** N1. Errors: StoreRewound. */
+function pageOf({ events: all, categories }: MemoryLog, after: Position, { categories: wanted, pageSize }: LogRead): LogPage {
+  const from = offsetOf(after);
+  if (from > all.length) {
+    throw new StoreRewound(`position ${from} lies beyond the log's last event (${all.length}): this is not the log it was made on`, { details: { position: after, head: all.length } });
   }
-
-  [Symbol.asyncIterator](): AsyncIterableIterator<LogPage> {
-    return this;
-  }
-
-  next(): Promise<IteratorResult<LogPage>> {
-    const turn = this.#turn.then(() => this.#step());
-    this.#turn = turn.catch(() => undefined);
-    return turn;
-  }
-
-  async return(): Promise<IteratorResult<LogPage>> {
-    this.#end();
-    this.wake();
-    return { done: true, value: undefined };
-  }
-
-  /** N3. */
-  wake(): void {
-    this.#wake?.();
-  }
-
-  async #step(): Promise<IteratorResult<LogPage>> {
-    if (this.#ended || (this.#caughtUp && !this.#live)) {
-      this.#end();
-      return { done: true, value: undefined };
+  let events: StoredEvent[];
+  let to: number;
+  if (wanted === undefined) {
+    events = all.slice(from, from + pageSize);
+    to = from + events.length;
+  } else {
+    events = [];
+    const end = Math.min(all.length, from + MAX_CONSIDERED);
+    for (to = from; to < end && events.length < pageSize; to++) {
+      if (wanted.has(categories[to] as string)) events.push(all[to] as StoredEvent);
     }
-    try {
-      this.#assertGoingOn();
-      if (offsetOf(this.#through) > this.#log.events.length) {
-        throw new StoreRewound(`position ${offsetOf(this.#through)} lies beyond the log's last event (${this.#log.events.length}): this is not the log it was made on`, {
-          details: { position: this.#through, head: this.#log.events.length },
-        });
-      }
-      while (this.#caughtUp && offsetOf(this.#through) === this.#log.events.length) {
-        await this.#news();
-        if (this.#ended) return { done: true, value: undefined };
-        this.#assertGoingOn();
-      }
-    } catch (error) {
-      this.#end();
-      throw error;
-    }
-    return { done: false, value: this.#page() };
   }
-
-  /** N1. */
-  #page(): LogPage {
-    const { events: all, categories } = this.#log;
-    const { categories: wanted, pageSize } = this.#read;
-    const from = offsetOf(this.#through);
-    let events: StoredEvent[];
-    let to: number;
-    if (wanted === undefined) {
-      events = all.slice(from, from + pageSize);
-      to = from + events.length;
-    } else {
-      events = [];
-      const end = Math.min(all.length, from + MAX_CONSIDERED);
-      for (to = from; to < end && events.length < pageSize; to++) {
-        if (wanted.has(categories[to] as string)) events.push(all[to] as StoredEvent);
-      }
-    }
-    if (to > from) this.#through = (all[to - 1] as StoredEvent).position;
-    this.#caughtUp = to === all.length;
-    return { events, through: this.#through, caughtUp: this.#caughtUp };
-  }
-
-  /** N2: called in the same turn in which the end of the log was seen. N3. */
-  #news(): Promise<void> {
-    return new Promise((resolve) => {
-      const wake = (): void => {
-        this.#wake = undefined;
-        forget();
-        this.#signal?.removeEventListener("abort", wake);
-        resolve();
-      };
-      const forget = this.#log.onNews(wake);
-      this.#signal?.addEventListener("abort", wake, { once: true });
-      this.#wake = wake;
-    });
-  }
-
-  #assertGoingOn(): void {
-    throwIfAborted(this.#signal, "reading the log");
-    if (this.#isClosed()) throw new StoreClosed("the store was closed");
-  }
-
-  #end(): void {
-    this.#ended = true;
-    this.#onEnd();
-  }
+  return { events, through: to > from ? (all[to - 1] as StoredEvent).position : after, caughtUp: to === all.length };
 }

@@ -1,30 +1,29 @@
 /**
- * Iterates over the pages of several lanes, and waits for more when it is live. Calls of `next` are answered one after the other.
+ * Makes the pages of one iteration over several lanes (src/store/log-pages.ts asks for them and waits between them).
  *
- * L1 A page is made when the consumer asks for it, from what the index holds; nothing is buffered.
- * L2 A page that says it has caught up was made after the ends of all its lanes, and which lanes there are, were asked. Once a subscription has caught up, what the
+ * P1 A page is made when it is asked for, from what the index holds; nothing is buffered.
+ * P2 A page that says it has caught up was made after the ends of all its lanes, and which lanes there are, were asked. Once a subscription has caught up, what the
  *    tailers have seen is the measure.
- * L3 `through` names every lane that is followed: those asked for up to where the page went, others (of categories that are filtered out) up to where they were folded.
- * L4 A position beyond the end of its lane, or in a lane that does not exist, is of another log (StoreRewound). So is every position in a lane that was rewound.
- * L5 Waiting ends with a change of any followed lane, a new category, the signal, `close()` and `return()`; what changes between a page and the wait is not missed.
- * L6 Between two pages the event loop gets its turn. Every page is bounded in bytes, and holds at least one event where there is one.
+ * P3 `through` names every lane that is followed: those asked for up to where the page went, others (of categories that are filtered out) up to where they were folded.
+ * P4 A position beyond the end of its lane, or in a lane that does not exist, is of another log (StoreRewound). So is every position in a lane that was rewound.
+ * P5 News are a change of any followed lane, which whoever made it tells, and a new category: it is looked for while the iteration waits.
+ * P6 Between two pages the event loop gets its turn. Every page is bounded in bytes, and holds at least one event where there is one.
  */
-import { delay } from "../../environment.ts";
-import type { Environment } from "../../environment.ts";
+import type { Environment, Timer } from "../../environment.ts";
 import { isTidemarkError, StoreRewound } from "../../errors.ts";
 import type { LogPage, StoredEvent } from "../event-store.ts";
-import { covers, type Position } from "../position.ts";
-import { throwIfAborted, type LogRead } from "../validate-read.ts";
-import { pause, storeClosed, untilAborted } from "./kafka-error.ts";
+import type { Position } from "../position.ts";
+import type { LogRead } from "../validate-read.ts";
+import { untilAborted } from "./kafka-error.ts";
 import type { PartitionLog } from "./partition-log.ts";
 import { decodeEvent } from "./record-format.ts";
 import { categoryOfLane } from "./topics.ts";
 
-/** L6: a bound in bytes of records. */
+/** P6: a bound in bytes of records. */
 const MAX_PAGE_BYTES = 8 * 1024 * 1024;
 const MAX_PAGE_EVENTS = 10_000;
 
-export interface LogPagesOptions {
+export interface PageSourceOptions {
   readonly environment: Environment;
   readonly read: LogRead;
   readonly live: boolean;
@@ -35,86 +34,46 @@ export interface LogPagesOptions {
   readonly opened: (categories: ReadonlySet<string> | undefined) => Iterable<PartitionLog>;
   /** Lanes that are read by this process, whoever asked for them. */
   readonly followed: () => Iterable<PartitionLog>;
-  readonly isClosed: () => boolean;
-  /** Told once, when the iteration is over. */
-  readonly onEnd: () => void;
+  /** P5: there is a new category. */
+  readonly onNews: () => void;
 }
 
-export class LogPages implements AsyncIterableIterator<LogPage> {
-  readonly #options: LogPagesOptions;
+export class PageSource {
+  readonly #options: PageSourceOptions;
   readonly #through = new Map<string, number>();
-  #told: Position = {};
   /** Of the lanes that are asked for, with how often each had been rewound when it was joined. */
   readonly #lanes = new Map<PartitionLog, number>();
   #begun = false;
   #caughtUp = false;
   #ended = false;
-  #news = false;
   #first = 0;
-  #wake: (() => void) | undefined;
-  #turn: Promise<unknown> = Promise.resolve();
+  #looking: Timer | undefined;
+  /** What went wrong while new categories were looked for: the next page says it. */
+  #failure: { readonly error: unknown } | undefined;
 
-  constructor(options: LogPagesOptions) {
+  constructor(options: PageSourceOptions) {
     this.#options = options;
     for (const [lane, offset] of Object.entries(options.read.after)) this.#through.set(lane, offset);
   }
 
-  [Symbol.asyncIterator](): AsyncIterableIterator<LogPage> {
-    return this;
+  /** The page after the one before. Errors: StoreUnavailable, StoreRewound, StoreRefused, Aborted. */
+  async page(): Promise<LogPage> {
+    const { environment, live } = this.#options;
+    this.#looking?.cancel();
+    if (this.#failure !== undefined) throw this.#failure.error;
+    if (!this.#begun) await this.#begin();
+    else if (!this.#caughtUp) await new Promise<void>((resolve) => environment.clock.immediate(resolve)); // P6
+    const page = await this.#page();
+    if (page.caughtUp && live) this.#lookLater();
+    return page;
   }
 
-  next(): Promise<IteratorResult<LogPage>> {
-    const turn = this.#turn.then(() => this.#step());
-    this.#turn = turn.catch(() => undefined);
-    return turn;
+  end(): void {
+    this.#ended = true;
+    this.#looking?.cancel();
   }
 
-  async return(): Promise<IteratorResult<LogPage>> {
-    this.#end();
-    this.wake();
-    return { done: true, value: undefined };
-  }
-
-  /** Something may have changed. L5. */
-  wake(): void {
-    this.#news = true;
-    this.#wake?.();
-  }
-
-  async #step(): Promise<IteratorResult<LogPage>> {
-    const { live, environment } = this.#options;
-    const done = { done: true, value: undefined } as const;
-    try {
-      for (let failures = 0; ; ) {
-        if (this.#ended || (this.#caughtUp && !live)) {
-          this.#end();
-          return done;
-        }
-        this.#assertGoingOn();
-        if (this.#caughtUp && !this.#news) {
-          await this.#wait();
-          continue;
-        }
-        try {
-          if (!this.#begun) await this.#begin();
-          else if (!this.#caughtUp) await new Promise<void>((resolve) => environment.clock.immediate(resolve)); // L6
-          const page = await this.#page();
-          if (this.#ended) return done;
-          this.#assertGoingOn();
-          if (page !== undefined) return { done: false, value: page };
-        } catch (error) {
-          if (!live || !isTidemarkError(error, "StoreUnavailable")) throw error;
-          environment.logger.warn({ error }, "a subscription could not read on and tries again");
-          await pause(environment, failures++, this.#options.signal);
-        }
-      }
-    } catch (error) {
-      this.#end();
-      throw this.#options.isClosed() ? storeClosed() : error;
-    }
-  }
-
-  /** L4. */
+  /** P4. */
   async #begin(): Promise<void> {
     await this.#join();
     const joined = new Map([...this.#lanes.keys()].map((log) => [log.lane, log]));
@@ -144,26 +103,19 @@ export class LogPages implements AsyncIterableIterator<LogPage> {
     }
   }
 
-  /** L1, L2. Undefined: a live reader has nothing to be told. */
-  async #page(): Promise<LogPage | undefined> {
-    // L5: forgotten before the lanes are looked at, so that what comes after it counts.
-    this.#news = false;
+  /** P1, P2. */
+  async #page(): Promise<LogPage> {
     this.#adopt(this.#options.opened(this.#options.read.categories));
     let events = this.#collect();
     let caughtUp = this.#caughtUp && this.#isAtEnd();
     if (events.length === 0 && !this.#caughtUp) {
       await this.#join();
       await this.#abortable(Promise.all([...this.#lanes.keys()].map((log) => log.reachEnd(this.#options.signal))));
-      this.#news = false;
       events = this.#collect();
       caughtUp = this.#isAtEnd();
     }
-    const idle = this.#caughtUp && events.length === 0;
     this.#caughtUp = caughtUp;
-    const through = this.#position();
-    if (idle && covers(this.#told, through)) return undefined;
-    this.#told = { ...through };
-    return { events, through, caughtUp };
+    return { events, through: this.#position(), caughtUp };
   }
 
   /** Everything that is folded of the lanes asked for was handed out. */
@@ -199,7 +151,7 @@ export class LogPages implements AsyncIterableIterator<LogPage> {
     return events;
   }
 
-  /** L3. */
+  /** P3. */
   #position(): Position {
     for (const log of this.#options.followed()) {
       if (!this.#lanes.has(log) && log.state.next > 0) this.#through.set(log.lane, Math.max(log.state.next - 1, this.#through.get(log.lane) ?? -1));
@@ -207,7 +159,7 @@ export class LogPages implements AsyncIterableIterator<LogPage> {
     return Object.fromEntries(this.#through);
   }
 
-  /** L4. */
+  /** P4. */
   #assertReadable(log: PartitionLog, rewinds: number): void {
     if (log.failure !== undefined) throw log.failure;
     if (log.rewinds !== rewinds) throw new StoreRewound(`the log of ${log.lane} was rewound while it was read`, { details: { lane: log.lane } });
@@ -217,31 +169,22 @@ export class LogPages implements AsyncIterableIterator<LogPage> {
     return untilAborted(work, this.#options.signal, "reading the log");
   }
 
-  #assertGoingOn(): void {
-    throwIfAborted(this.#options.signal, "reading the log");
-    if (this.#options.isClosed()) throw storeClosed();
+  /** P5. */
+  #lookLater(): void {
+    this.#looking?.cancel();
+    if (this.#ended || !this.#looksForLanes()) return;
+    this.#looking = this.#options.environment.clock.setTimer(LOOK_MS, () => void this.#look());
   }
 
-  /** L5: whoever made it tells it by `wake` what happens to lanes. */
-  async #wait(): Promise<void> {
-    const { signal, environment } = this.#options;
-    const woken = new AbortController();
-    const wake = (): void => woken.abort();
-    signal?.addEventListener("abort", wake, { once: true });
-    this.#wake = wake;
-    const rest = this.#looksForLanes() ? LOOK_MS : LONG_MS;
-    const looked = await delay(environment.clock, rest, woken.signal).then(
-      () => true,
-      () => false,
-    );
-    this.#wake = undefined;
-    signal?.removeEventListener("abort", wake);
-    if (!looked || !this.#looksForLanes() || this.#ended || this.#options.isClosed()) return;
+  async #look(): Promise<void> {
     const known = this.#lanes.size;
-    await this.#join().catch((error: unknown) => {
-      if (!isTidemarkError(error, "StoreUnavailable")) throw error;
-    });
-    if (this.#lanes.size > known) this.wake();
+    try {
+      await this.#join();
+    } catch (error) {
+      if (!isTidemarkError(error, "StoreUnavailable")) this.#failure = { error };
+    }
+    if (this.#lanes.size > known || this.#failure !== undefined) this.#options.onNews();
+    else this.#lookLater();
   }
 
   /** Whether a category may appear that belongs to what was asked for. */
@@ -252,14 +195,7 @@ export class LogPages implements AsyncIterableIterator<LogPage> {
     for (const category of categories) if (!known.has(category)) return true;
     return false;
   }
-
-  #end(): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    this.#options.onEnd();
-  }
 }
 
-/** How often a waiting subscription asks for new categories; where none can appear it is woken when there is something. */
+/** How often a waiting subscription asks for new categories. */
 const LOOK_MS = 200;
-const LONG_MS = 60_000;
