@@ -2,12 +2,15 @@
  * A process of its own for the tests: `child.ts MODE FILE …`. It prints a line for what it has done, before it goes on.
  */
 import { writeSync } from "node:fs";
+import { flushCompileCache } from "node:module";
 import type { Row, RowKey } from "../../../src/readmodel/view-store.ts";
 import { sqliteStore, sqliteViews } from "../../../src/store/sqlite/index.ts";
 import { appendOf, COUNTERS, onCommand, randomFrom, STREAMS } from "./support.ts";
 
 const [mode = "", file = "", argument = ""] = process.argv.slice(2);
 const say = (line: string): void => void writeSync(1, `${line}\n`);
+// Node does it when a process ends, and those that are killed never do.
+flushCompileCache();
 
 const modes: Readonly<Record<string, () => Promise<void>>> = {
   /** Opens, says the identity, and stays until its input ends. */
