@@ -39,9 +39,15 @@ export function exceptionOf(error: unknown): string | undefined {
   return typeof word === "string" ? word : _raw === undefined ? undefined : exceptionOf(_raw);
 }
 
+/** Whether the server answered the TLS handshake in plain text. gRPC hands OpenSSL's word for it on as text alone. */
+function isPlainServer(error: unknown): boolean {
+  return statusOf(error) === GRPC.unavailable && /SSL routines.*(wrong version number|packet length too long)/.test(messageOf(error));
+}
+
 /** Whether the same call may succeed in a moment: the connection broke, a node went down, or is not the leader any more. */
 export function isPassing(error: unknown): boolean {
   if (error instanceof NoAnswer || error instanceof EndedEarly || exceptionOf(error) === "not-leader") return true;
+  if (isPlainServer(error)) return false;
   const status = statusOf(error);
   return status === GRPC.unavailable || status === GRPC.cancelled || status === GRPC.aborted || status === GRPC.deadlineExceeded;
 }
@@ -68,6 +74,13 @@ export function toTidemarkError(error: unknown, where: string, stream?: string):
     return new StoreUnavailable(`${where} refuses: ${messageOf(error)}. The rights that Tidemark needs stand in docs/eventstoredb.md.`, { cause: error, details });
   }
   if (status === GRPC.unimplemented) return new StoreUnavailable(`${where} does not know BatchAppend: EventStoreDB 21.10 or newer is needed`, { cause: error, details });
+  if (isPlainServer(error)) {
+    return new StoreUnavailable(`${where} does not speak TLS, which a connection string asks for unless it says otherwise. For a server without TLS add ?tls=false to it.`, { cause: error, details });
+  }
+  // The client does not say why.
+  if (messageOf(error).startsWith("Failed to discover")) {
+    return new StoreUnavailable(`${where}: no node was found. Nodes without TLS are found with ?tls=false in the connection string.`, { cause: error, retryable: true, details });
+  }
   return new StoreUnavailable(`${where}: ${messageOf(error)}`, { cause: error, retryable: true, details });
 }
 

@@ -1,5 +1,7 @@
 /** What stands in the server, as its own tools see it; and what others have done there. */
+import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { binaryEvent, jsonEvent, type EventStoreDBClient } from "@eventstore/db-client";
@@ -266,6 +268,27 @@ describe("on EventStoreDB", () => {
     expect((await backend.events.readStream("order-1")).version).toBe(2);
     await backend.close();
     expect(await recorded("order-1"), "the client goes on").toHaveLength(2);
+  });
+
+  it("that speaks no TLS, a client that wants it is told at once what to write", async () => {
+    let connections = 0;
+    // As the real server answers a handshake.
+    const plain = createServer((socket) => {
+      connections++;
+      socket.on("error", () => undefined).once("data", () => socket.end("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"));
+    });
+    await once(plain.listen(0, "127.0.0.1"), "listening");
+    const { port } = plain.address() as AddressInfo;
+    try {
+      const wanted = { code: "StoreUnavailable", retryable: false, message: expect.stringMatching(/^127\.0\.0\.1:\d+ does not speak TLS.* add \?tls=false/) as string };
+      await expect(openStore(`esdb://127.0.0.1:${it_.server.port}`)).rejects.toMatchObject(wanted);
+      await expect(openStore(`esdb://127.0.0.1:${port}`)).rejects.toMatchObject(wanted);
+      expect(connections).toBe(1);
+      const discovered = openStore(`esdb+discover://127.0.0.1:${port}?maxDiscoverAttempts=2&discoveryInterval=1`);
+      await expect(discovered).rejects.toMatchObject({ code: "StoreUnavailable", message: expect.stringContaining("?tls=false") as string });
+    } finally {
+      plain.close();
+    }
   });
 
   it("denies of the server are told as such", async () => {
