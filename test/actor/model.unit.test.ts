@@ -84,14 +84,14 @@ describe("two apps on one log", () => {
     let expired = 0;
     let unsure = 0;
     await fc.assert(
-      fc.asyncProperty(fc.array(call, { minLength: 10, maxLength: 60 }), fc.integer({ min: 1, max: 1e6 }), fc.boolean(), async (calls, seed, slowCodec) => {
+      fc.asyncProperty(fc.array(call, { minLength: 10, maxLength: 60 }), fc.integer({ min: 1, max: 1e6 }), fc.boolean(), fc.constantFrom(0, 32), async (calls, seed, slowCodec, assumeNewAfter) => {
         const log = memoryLog();
         const environment = manualEnvironment({ seed });
         const { clock } = environment;
         const opened = [0, 1].map((n) => {
           const backend = memoryBackend({ log });
           const store = { ...backend, events: slow(backend.events, clock, seed + n) };
-          return tidemark({ store, aggregates: [Account], environment, codec: slowCodec ? late(clock, seed + n) : jsonCodec, actors: { attempts: 200, idleTimeoutMs: n === 0 ? 40 : 1e9 } });
+          return tidemark({ store, aggregates: [Account], environment, codec: slowCodec ? late(clock, seed + n) : jsonCodec, actors: { attempts: 200, idleTimeoutMs: n === 0 ? 40 : 1e9, assumeNewAfter } });
         });
         await clock.settle();
         const apps = await Promise.all(opened);

@@ -62,6 +62,12 @@ export const mutants: readonly Mutant[] = [
     replace: "} else if (round.unanswered.length > 0 && round.decisions.forEach((one) => this.#answer(one.command, one.outcome, confirmed.position, confirmed)) !== undefined) {",
   },
   {
+    name: "a stream that is only taken for new is read before a rejection",
+    file: actor,
+    find: "if (this.#assumedFor !== undefined) this.#after(this.#findOut(round, undefined),",
+    replace: "for (const one of round.decisions) this.#answer(one.command, one.outcome, confirmed.position, confirmed); if (this.#assumedFor !== undefined) this.#after(this.#findOut(round, undefined),",
+  },
+  {
     name: "tail read after unknown",
     file: "src/actor/settle-unknown.ts",
     find: "const found = await lookFor(append, ports, () => whenUnknown(doubt));",
