@@ -3,10 +3,12 @@
  * `npm run soak -- --mutants`: switches protections off one by one, and prints how many seeds each of them survives.
  * `npm run soak -- --seed 7`: runs one seed again and prints a shorter plan that fails alike, and its history.
  * `npm run soak -- --processes 4 --minutes 10`: real processes on one SQLite file, killed, stopped and stalled.
+ * `npm run soak -- --eventstoredb --minutes 10`: real processes on one EventStoreDB (the test server), killed, stopped and cut off, and the server with them.
  * `npm run soak -- --postgres-versions 14,16,17,18`: the tests of the PostgreSQL backend against servers of these versions, which npm fetches.
  */
 import { inspect, parseArgs } from "node:util";
 import { describeSimulation, minimiseSimulation } from "../../src/testing/simulator/simulate.ts";
+import { soakEventStoreDB } from "../store/eventstoredb/soak.ts";
 import { mutants } from "./mutants.ts";
 import { testPostgresVersions } from "./postgres-versions.ts";
 import { soakProcesses } from "./processes/run.ts";
@@ -22,6 +24,7 @@ const { values } = parseArgs({
     mutants: { type: "boolean", default: false },
     only: { type: "string" },
     processes: { type: "string" },
+    eventstoredb: { type: "boolean", default: false },
     minutes: { type: "string", default: "10" },
     "postgres-versions": { type: "string" },
     json: { type: "boolean", default: false },
@@ -33,9 +36,10 @@ const MUTANT_SEEDS = 200;
 
 const print = (text: string): void => void process.stdout.write(`${text}\n`);
 
-if (values.seed !== undefined) await replay(Number(values.seed));
+if (values.seed !== undefined && !values.eventstoredb) await replay(Number(values.seed));
 else if (values.mutants) await killMutants();
 else if (values["postgres-versions"] !== undefined) await testVersions(values["postgres-versions"].split(","));
+else if (values.eventstoredb) await soakCallersOfEventStoreDB(Number(values.minutes));
 else if (values.processes !== undefined) await soakRealProcesses(Number(values.processes), Number(values.minutes));
 else await soak(Number(values.from), Number(values.seeds));
 
@@ -50,6 +54,13 @@ async function soakRealProcesses(processes: number, minutes: number): Promise<vo
   const report = await soakProcesses({ processes, durationMs: minutes * 60_000, seed, attackEveryMs: 400, stallMs: 5000 });
   print(values.json ? JSON.stringify({ processes, minutes, seed, ...report }) : inspect(report, { depth: 3, breakLength: 120 }));
   process.exitCode = report.violations.length === 0 ? 0 : 1;
+}
+
+async function soakCallersOfEventStoreDB(minutes: number): Promise<void> {
+  const seed = Number(values.seed ?? values.from);
+  const report = await soakEventStoreDB({ seed, durationMs: minutes * 60_000 });
+  print(values.json ? JSON.stringify({ minutes, seed, ...report }) : inspect({ seed, ...report }, { depth: 3, breakLength: 120 }));
+  process.exitCode = report.violations.length === 0 && report.exits.every((code) => code === 0) ? 0 : 1;
 }
 
 async function testVersions(versions: readonly string[]): Promise<void> {

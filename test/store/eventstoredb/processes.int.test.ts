@@ -6,8 +6,10 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { EventStore } from "../../../src/store/event-store.ts";
 import { eventStoreDBStore } from "../../../src/store/eventstoredb/index.ts";
 import { startServer, type ServerProcess } from "../../testing/eventstoredb-server/own-process.ts";
-import { killAll, start, type Child } from "../postgres/processes.ts";
+import { killAll, start, type Child } from "../../support/processes.ts";
 import { readChecked, until } from "../postgres/shared.ts";
+
+const SCRIPT = join(import.meta.dirname, "child.ts");
 
 describe("processes on one EventStoreDB", () => {
   let folder: string;
@@ -29,7 +31,7 @@ describe("processes on one EventStoreDB", () => {
   });
 
   async function writer(name: string): Promise<Child> {
-    const child = start("../eventstoredb/child.ts", "write", url(), name);
+    const child = start(SCRIPT, "write", url(), name);
     children.push(child);
     await until(() => child.lines.includes("ready"), `${name} being ready`, 60_000);
     child.send("go");
@@ -92,7 +94,7 @@ describe("processes on one EventStoreDB", () => {
   });
 
   it("10: a process that has closed its stores ends by itself", { timeout: 60_000 }, async () => {
-    const child = start("../eventstoredb/child.ts", "end", url());
+    const child = start(SCRIPT, "end", url());
     children.push(child);
     expect(await child.exited).toBe(0);
     expect(child.lines).toEqual(["closed"]);

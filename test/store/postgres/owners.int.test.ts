@@ -4,7 +4,7 @@ import { concatMap } from "rxjs";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { accepted, aggregate, readModel, table, tidemark, type App, type Backend, type OpenPage, type OpenView, type SqlAccess, type ViewStore } from "../../../src/index.ts";
 import { postgresBackend, postgresViews, sqlView } from "../../../src/store/postgres/index.ts";
-import { killAll, type Child } from "./processes.ts";
+import { killAll, type Child } from "../../support/processes.ts";
 import { owners, startService, type Service } from "./service-process.ts";
 import { until } from "./shared.ts";
 import { available, newSchema, testDatabase, type TestDatabase } from "./support.ts";

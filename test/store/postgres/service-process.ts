@@ -1,5 +1,6 @@
 /** Services in processes of their own, asked over their input, and who of them owns which read model. */
-import { start, type Child } from "./processes.ts";
+import { join } from "node:path";
+import { start, type Child } from "../../support/processes.ts";
 import { until } from "./shared.ts";
 import type { TestDatabase } from "./support.ts";
 
@@ -11,11 +12,12 @@ export interface Service {
   ask(verb: "add" | "pause" | "read" | "end", id: string, token?: string): Promise<readonly string[]>;
 }
 
+const SCRIPT = join(import.meta.dirname, "service.ts");
 let services = 0;
 
 export async function startService(database: TestDatabase, schema: string, children: Child[], kind: "table" | "shards" | "sql" = "table"): Promise<Service> {
   const name = `service-${++services}`;
-  const child = start("service.ts", `${database.url}?schema=${schema}&viewsSchema=${schema}_views&poolSize=6&application_name=${name}`, kind);
+  const child = start(SCRIPT, `${database.url}?schema=${schema}&viewsSchema=${schema}_views&poolSize=6&application_name=${name}`, kind);
   children.push(child);
   const waiting = new Map<string, { readonly resolve: (words: readonly string[]) => void; readonly reject: (error: Error) => void }>();
   let asked = 0;

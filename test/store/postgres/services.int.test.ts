@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { killAll, type Child } from "./processes.ts";
+import { killAll, type Child } from "../../support/processes.ts";
 import { startService, type Service } from "./service-process.ts";
 import { until } from "./shared.ts";
 import { available, newSchema, testDatabase, type TestDatabase } from "./support.ts";

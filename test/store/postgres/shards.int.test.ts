@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { accepted, aggregate, readModel, table, tidemark, type App, type ReadModel } from "../../../src/index.ts";
 import { shardOf } from "../../../src/readmodel/shard-of.ts";
 import { sqlView } from "../../../src/store/postgres/index.ts";
-import { killAll, type Child } from "./processes.ts";
+import { killAll, type Child } from "../../support/processes.ts";
 import { owners, startService, type Service } from "./service-process.ts";
 import { until } from "./shared.ts";
 import { available, newSchema, testDatabase, type TestDatabase } from "./support.ts";

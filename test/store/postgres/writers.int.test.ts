@@ -1,7 +1,8 @@
+import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { postgresStore, type PostgresStoreOptions } from "../../../src/store/postgres/index.ts";
 import type { EventStore } from "../../../src/store/event-store.ts";
-import { killAll, start, type Child } from "./processes.ts";
+import { killAll, start, type Child } from "../../support/processes.ts";
 import { appendOf, randomFrom, readChecked, STREAMS, until } from "./shared.ts";
 import { available, newSchema, testDatabase, type TestDatabase } from "./support.ts";
 
@@ -22,7 +23,7 @@ describe.skipIf(!available)("writers on one log in PostgreSQL", () => {
   afterAll(() => database.drop());
 
   const child = (...args: readonly string[]): Child => {
-    const started = start("child.ts", ...args);
+    const started = start(join(import.meta.dirname, "child.ts"), ...args);
     children.push(started);
     return started;
   };

@@ -1,6 +1,5 @@
-/** Starts scripts of this folder in processes of their own. */
+/** Starts scripts in processes of their own. */
 import { spawn, type ChildProcess } from "node:child_process";
-import { join } from "node:path";
 
 export interface Child {
   readonly process: ChildProcess;
@@ -12,8 +11,9 @@ export interface Child {
   send(line: string): void;
 }
 
+/** `script`: its path. */
 export function start(script: string, ...args: readonly string[]): Child {
-  const process_ = spawn(process.execPath, [join(import.meta.dirname, script), ...args], { stdio: ["pipe", "pipe", "inherit"] });
+  const process_ = spawn(process.execPath, [script, ...args], { stdio: ["pipe", "pipe", "inherit"] });
   const exited = new Promise<number | null>((resolve) => process_.once("close", resolve));
   const child: Child = { process: process_, lines: [], onLine: () => undefined, exited, send: (line) => void process_.stdin.write(`${line}\n`) };
   process_.stdin.on("error", () => undefined);

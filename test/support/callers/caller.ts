@@ -1,5 +1,5 @@
 /**
- * A process that calls an app on PostgreSQL for ever, several calls at once: `caller.ts URL SEED NAME`. It prints a line before each call and one for its answer,
+ * A process that calls an app on a store for ever, several calls at once: `caller.ts URL SEED NAME`. It prints a line before each call and one for its answer,
  * for the checker of the simulator. A line `calm` on its input says that nothing goes wrong any more; `end` ends it in order.
  */
 import { writeSync } from "node:fs";
@@ -7,7 +7,7 @@ import { createInterface } from "node:readline";
 import { isTidemarkError, openStore, tidemark } from "../../../src/index.ts";
 import { Account, balances } from "../../soak/processes/account.ts";
 import type { Answered, Asked } from "./recorded.ts";
-import { randomFrom } from "./shared.ts";
+import { randomFrom } from "../../store/postgres/shared.ts";
 
 const [store = "", seed = "1", name = "p"] = process.argv.slice(2);
 const random = randomFrom(Number(seed));
