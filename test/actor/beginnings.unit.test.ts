@@ -38,6 +38,8 @@ describe("N1 a stream is taken for new", () => {
     };
     const deposit = (id: string) => () => app.at(Account, id).deposit({ amount: 1 });
     expect([await readsOf(deposit("a")), await readsOf(deposit("b")), await readsOf(deposit("c")), await readsOf(deposit("d"))]).toEqual([1, 1, 0, 0]);
+    // From the commit on it is known.
+    expect(await readsOf(() => app.at(Account, "d").state({ from: "cache" }))).toBe(0);
     // Another command has its own experience.
     expect(await readsOf(() => app.at(Account, "e").scatter({ times: 2, note: "n" }))).toBe(1);
     await stranger(store.other, "account-f", 10, 20);
