@@ -14,6 +14,8 @@ export interface Proxy {
   cutAfter: ((bytes: Buffer) => boolean) | undefined;
   /** Connections so far. */
   accepted: number;
+  /** Connections of clients that are open. */
+  open(): number;
   /** Resets all connections. */
   reset(): void;
   close(): Promise<void>;
@@ -22,8 +24,11 @@ export interface Proxy {
 export async function proxyTo(target: string): Promise<Proxy> {
   const upstream = new URL(target);
   const sockets = new Set<Socket>();
+  const clients = new Set<Socket>();
   const server = createServer((client) => {
     proxy.accepted++;
+    clients.add(client);
+    client.on("close", () => clients.delete(client));
     const remote = connect(Number(upstream.port === "" ? 5432 : upstream.port), upstream.hostname);
     let turn: Promise<unknown> = Promise.resolve();
     for (const socket of [client, remote]) {
@@ -60,6 +65,7 @@ export async function proxyTo(target: string): Promise<Proxy> {
     delayMs: 0,
     cutAfter: undefined,
     accepted: 0,
+    open: () => clients.size,
     reset() {
       for (const socket of sockets) socket.resetAndDestroy();
     },

@@ -199,7 +199,7 @@ class KafkajsCluster implements KafkaCluster {
     // A node that is not known any more is looked for among those that were named.
     const pool = await connectionPoolBuilder.build(known === undefined ? undefined : { host: known.host, port: known.port });
     const link = new Link(brokerPool.createBroker({ connectionPool: pool, logger: rootLogger }), this.#clock);
-    await link.within(this.#boundMs, "connecting", () => link.broker.connect(), false);
+    await link.connect(this.#boundMs);
     if (this.#closed) link.destroy(closedError());
     return link;
   }
@@ -304,6 +304,16 @@ class Link {
     if (connection === undefined) throw new Error("kafkajs made no connection");
     for (const each of [connection, ...others]) onlyWhenThrottled(each, clock);
     this.#connection = connection;
+  }
+
+  /** Once. Errors: BrokerRefusal, RequestLost. */
+  async connect(boundMs: number): Promise<void> {
+    await this.within(boundMs, "connecting", () => this.broker.connect(), false);
+    const { socket } = this.#connection;
+    const lost = (): RequestLost => this.#broke(new RequestLost("the connection was closed", { sent: true }));
+    if (socket === undefined || socket.destroyed) throw lost();
+    // J2, also where nobody waits: kafkajs would connect again, two who ask at once would make it two sockets, and it would forget one of them.
+    socket.once("close", lost);
   }
 
   async call<T>(call: Call<T>, boundMs: number): Promise<T> {

@@ -1,0 +1,38 @@
+/** Connections to a real broker that break while nobody waits for an answer. */
+import { afterEach, beforeAll, describe, expect, it } from "vitest";
+import { systemClock } from "../../../src/environment.ts";
+import { kafkajsCluster } from "../../../src/store/kafka/kafkajs-cluster.ts";
+import { kafkaAvailable, newTopicPrefix, sharedKafka } from "../../support/kafka.ts";
+import { proxyTo, type Proxy } from "../../support/proxy.ts";
+import { until } from "./attacks/writer.ts";
+
+describe.skipIf(!kafkaAvailable)("a connection to a broker", () => {
+  let brokers: readonly string[];
+  let proxy: Proxy | undefined;
+
+  beforeAll(async () => {
+    brokers = await sharedKafka();
+  }, 120_000);
+  afterEach(async () => {
+    await proxy?.close();
+    proxy = undefined;
+  });
+
+  it("that breaks while it is idle is made again once, however many ask at the same time, and none is left open", async () => {
+    proxy = await proxyTo(`tcp://${brokers[0]}`);
+    const cluster = kafkajsCluster({ brokers: [new URL(proxy.url).host], clientId: "test", requestTimeoutMs: 5000, clock: systemClock });
+    const prefix = newTopicPrefix();
+    const ask = (): Promise<unknown> => Promise.all([1, 2, 3].map((number) => cluster.initProducerId(`${prefix}.${number}`)));
+    // A broker that has just started has to make its coordinator first.
+    await until("the coordinator answers", () => ask().then(() => true, () => false));
+    const before = proxy.accepted;
+    const open = proxy.open();
+    proxy.reset();
+    await until("the connections are gone", () => proxy?.open() === 0);
+    await ask();
+    expect(proxy.accepted - before).toBeLessThanOrEqual(3);
+    await cluster.close();
+    await until("the connections are closed", () => proxy?.open() === 0, 5000);
+    expect(open).toBeGreaterThan(0);
+  });
+});
