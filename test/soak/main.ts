@@ -2,6 +2,7 @@
  * `npm run soak -- --seeds 1000`: runs seeds of the simulator and prints what they came to; of the first that fails a shorter plan, and its history.
  * `npm run soak -- --mutants`: switches protections off one by one, and prints how many seeds each of them survives.
  * `npm run soak -- --seed 7`: runs one seed again and prints a shorter plan that fails alike, and its history.
+ * `npm run soak -- --kafka-seeds 1000`, `--kafka-mutants`, `--kafka-seed 7`: the same for the write protocol on Kafka, on a model of Kafka.
  * `npm run soak -- --processes 4 --minutes 10`: real processes on one SQLite file, killed, stopped and stalled.
  * `npm run soak -- --eventstoredb --minutes 10`: real processes on one EventStoreDB (the test server), killed, stopped and cut off, and the server with them.
  * `npm run soak -- --postgres-versions 14,16,17,18`: the tests of the PostgreSQL backend against servers of these versions, which npm fetches.
@@ -9,6 +10,7 @@
 import { inspect, parseArgs } from "node:util";
 import { describeSimulation, minimiseSimulation } from "../../src/testing/simulator/simulate.ts";
 import { soakEventStoreDB } from "../store/eventstoredb/soak.ts";
+import { kafkaMutantNames } from "./kafka-mutants.ts";
 import { mutants } from "./mutants.ts";
 import { testPostgresVersions } from "./postgres-versions.ts";
 import { soakProcesses } from "./processes/run.ts";
@@ -23,6 +25,9 @@ const { values } = parseArgs({
     workers: { type: "string", default: "2" },
     mutants: { type: "boolean", default: false },
     only: { type: "string" },
+    "kafka-seeds": { type: "string" },
+    "kafka-seed": { type: "string" },
+    "kafka-mutants": { type: "boolean", default: false },
     processes: { type: "string" },
     eventstoredb: { type: "boolean", default: false },
     minutes: { type: "string", default: "10" },
@@ -37,16 +42,26 @@ const MUTANT_SEEDS = 200;
 const print = (text: string): void => void process.stdout.write(`${text}\n`);
 
 if (values.seed !== undefined && !values.eventstoredb) await replay(Number(values.seed));
-else if (values.mutants) await killMutants();
+else if (values["kafka-seed"] !== undefined) await replayKafka(Number(values["kafka-seed"]));
+else if (values.mutants) await killMutants(mutants.map(({ name }) => name), false);
+else if (values["kafka-mutants"]) await killMutants(kafkaMutantNames, true);
 else if (values["postgres-versions"] !== undefined) await testVersions(values["postgres-versions"].split(","));
 else if (values.eventstoredb) await soakCallersOfEventStoreDB(Number(values.minutes));
 else if (values.processes !== undefined) await soakRealProcesses(Number(values.processes), Number(values.minutes));
-else await soak(Number(values.from), Number(values.seeds));
+else if (values["kafka-seeds"] !== undefined) await soak(Number(values.from), Number(values["kafka-seeds"]), true);
+else await soak(Number(values.from), Number(values.seeds), false);
 
 async function replay(seed: number): Promise<void> {
   const report = await minimiseSimulation({ seed });
   print(describeSimulation(report));
   process.exitCode = report.violations.length === 0 ? 0 : 1;
+}
+
+async function replayKafka(seed: number): Promise<void> {
+  const { explainKafka } = await import("../store/kafka/simulated/kafka-stage.ts");
+  const { violations, text } = await explainKafka(seed);
+  print(text);
+  process.exitCode = violations === 0 ? 0 : 1;
 }
 
 async function soakRealProcesses(processes: number, minutes: number): Promise<void> {
@@ -70,12 +85,13 @@ async function testVersions(versions: readonly string[]): Promise<void> {
   if (results.some(({ passed }) => !passed)) process.exitCode = 1;
 }
 
-async function soak(first: number, count: number): Promise<void> {
+async function soak(first: number, count: number, kafka: boolean): Promise<void> {
   const begun = performance.now();
   let done = 0;
   const results = await runSeeds({
     first,
     count,
+    kafka,
     workers: Number(values.workers),
     onResult(result) {
       done++;
@@ -97,29 +113,30 @@ async function soak(first: number, count: number): Promise<void> {
     const [one] = failing;
     if (one === undefined) print("no invariant was violated");
     else {
-      print(`${failing.length} ${failing.length === 1 ? "seed violates" : "seeds violate"} an invariant: ${failing.slice(0, 20).join(", ")}; run one of them again with --seed\n`);
-      print(describeSimulation(await minimiseSimulation({ seed: one })));
+      print(`${failing.length} ${failing.length === 1 ? "seed violates" : "seeds violate"} an invariant: ${failing.slice(0, 20).join(", ")}; run one of them again with ${kafka ? "--kafka-seed" : "--seed"}\n`);
+      if (kafka) await replayKafka(one);
+      else await replay(one);
     }
   }
   if (violations.length > 0 || idle.length > 0) process.exitCode = 1;
 }
 
-async function killMutants(): Promise<void> {
-  const chosen = values.only === undefined ? mutants : mutants.filter(({ name }) => name.includes(values.only ?? ""));
+async function killMutants(names: readonly string[], kafka: boolean): Promise<void> {
+  const chosen = names.filter((name) => name.includes(values.only ?? ""));
   const verdicts = new Map<string, { readonly caught: boolean; readonly seed: number | undefined; readonly seeds: number; readonly said: string }>();
   const waiting = [...chosen];
   const lane = async (): Promise<void> => {
     for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
-      const results = await runSeeds({ first: 1, count: MUTANT_SEEDS, workers: 1, mutant: mutant.name, stop: true });
+      const results = await runSeeds({ first: 1, count: MUTANT_SEEDS, workers: 1, mutant, kafka, stop: true });
       const red = results.find(({ violations }) => violations.length > 0);
       const [first] = red?.violations ?? [];
       const said = first === undefined ? "nothing" : `${first.invariant}: ${first.what}`;
-      verdicts.set(mutant.name, { caught: red !== undefined, seed: red?.seed, seeds: results.length, said });
-      if (!values.json) print(`${red === undefined ? "SURVIVES" : "caught  "} ${mutant.name.padEnd(50)} ${String(results.length).padStart(4)} seeds  ${said.replaceAll("\n", " ").slice(0, 160)}`);
+      verdicts.set(mutant, { caught: red !== undefined, seed: red?.seed, seeds: results.length, said });
+      if (!values.json) print(`${red === undefined ? "SURVIVES" : "caught  "} ${mutant.padEnd(50)} ${String(results.length).padStart(4)} seeds  ${said.replaceAll("\n", " ").slice(0, 160)}`);
     }
   };
   await Promise.all(Array.from({ length: Math.max(1, Number(values.workers)) }, lane));
-  const table = chosen.flatMap(({ name }) => {
+  const table = chosen.flatMap((name) => {
     const verdict = verdicts.get(name);
     return verdict === undefined ? [] : [{ name, ...verdict }];
   });

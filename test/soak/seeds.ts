@@ -15,16 +15,18 @@ export interface SeedRun {
   readonly mutant?: string;
   /** Ends with the first violation. */
   readonly stop?: boolean;
+  /** On the Kafka store and a model of Kafka. */
+  readonly kafka?: boolean;
   readonly onResult?: (result: SeedResult) => void;
 }
 
 /** The results of all seeds, in the order of the seeds. Rejects where a runner itself fails. */
-export async function runSeeds({ first, count, workers, mutant, stop = false, onResult }: SeedRun): Promise<SeedResult[]> {
+export async function runSeeds({ first, count, workers, mutant, stop = false, kafka = false, onResult }: SeedRun): Promise<SeedResult[]> {
   const results: SeedResult[] = [];
   const lanes = Math.max(1, Math.min(workers, count));
   await Promise.all(
     Array.from({ length: lanes }, (_, lane) =>
-      runner([first + lane, Math.ceil((count - lane) / lanes), lanes, ...(stop ? ["stop"] : [])].map(String), mutant, (result) => {
+      runner([first + lane, Math.ceil((count - lane) / lanes), lanes, ...(stop ? ["stop"] : []), ...(kafka ? ["kafka"] : [])].map(String), mutant, (result) => {
         results.push(result);
         onResult?.(result);
       }),
