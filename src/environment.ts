@@ -29,7 +29,7 @@ export interface Random {
   uuid(): string;
 }
 
-/** The shape of pino and of `console`-like loggers: structured fields first, then the message. */
+/** The shape of pino and of `console`-like loggers: structured fields first, then the message. What a logger throws is dropped. */
 export interface Logger {
   debug(fields: object, message: string): void;
   info(fields: object, message: string): void;
@@ -71,7 +71,24 @@ export const systemRandom: Random = { next: Math.random, uuid: randomUuid };
 
 /** Completes a partial environment with the machine's own. */
 export function environmentOf(given: Partial<Environment> = {}): Environment {
-  return { clock: given.clock ?? systemClock, random: given.random ?? systemRandom, logger: given.logger ?? silentLogger };
+  return { clock: given.clock ?? systemClock, random: given.random ?? systemRandom, logger: given.logger === undefined ? silentLogger : guarded(given.logger) };
+}
+
+const guards = new WeakSet<Logger>();
+
+/** A line that cannot be written must not keep anybody from an answer. */
+function guarded(logger: Logger): Logger {
+  if (guards.has(logger)) return logger;
+  const line = (level: keyof Logger) => (fields: object, message: string): void => {
+    try {
+      logger[level](fields, message);
+    } catch {
+      // There is nowhere left to say it.
+    }
+  };
+  const guard = { debug: line("debug"), info: line("info"), warn: line("warn"), error: line("error") };
+  guards.add(guard);
+  return guard;
 }
 
 /** Longest work without giving way to other tasks of the process, milliseconds. */
