@@ -2,9 +2,11 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.Set;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.TopicPartition;
@@ -52,6 +54,10 @@ public final class ReadEvents {
     private static final class Reader {
         /** The claim in force: that of the last claim record. */
         private String claim;
+        /** All claims that were made: one that stands again is a repetition. */
+        private final Set<String> claims = new HashSet<>();
+        /** Ids of the events of each stream, in the order of their versions. */
+        private final Map<String, List<String>> streams = new HashMap<>();
         /** The append that is being read, as far as it goes. */
         private List<ConsumerRecord<String, String>> open = new ArrayList<>();
 
@@ -59,7 +65,7 @@ public final class ReadEvents {
         List<ConsumerRecord<String, String>> read(ConsumerRecord<String, String> record) {
             String named = header(record, "tm-claim");
             if ("claim".equals(header(record, "tm-kind"))) {
-                claim = named;
+                if (claims.add(named)) claim = named;
                 open.clear();
                 return List.of();
             }
@@ -81,7 +87,21 @@ public final class ReadEvents {
             if (index < size) return List.of();
             List<ConsumerRecord<String, String>> whole = open;
             open = new ArrayList<>();
+            whole.removeIf(this::isRepeated);
             return whole;
+        }
+
+        /** Rule 5: the versions of a stream come as 1, 2, 3; what stands twice counts once. */
+        private boolean isRepeated(ConsumerRecord<String, String> event) {
+            List<String> ids = streams.computeIfAbsent(event.key(), stream -> new ArrayList<>());
+            int version = Integer.parseInt(header(event, "tm-version"));
+            String id = header(event, "tm-id");
+            if (version <= ids.size() && ids.get(version - 1).equals(id)) return true;
+            if (version != ids.size() + 1) {
+                throw new IllegalStateException("offset " + event.offset() + " of partition " + event.partition() + " is version " + version + " of " + event.key() + ", which ends at " + ids.size());
+            }
+            ids.add(id);
+            return false;
         }
     }
 

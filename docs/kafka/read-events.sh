@@ -11,6 +11,7 @@ kcat -C -q -e -b "$1" -t "$2" -p "$3" -o beginning -X isolation.level=read_uncom
     if (!match(found, "," name "=[^,]*")) return ""
     return substr(found, RSTART + length(name) + 2, RLENGTH - length(name) - 2)
   }
-  header("tm-kind") == "claim" { claim = header("tm-claim"); next }
-  claim != "" && header("tm-claim") == claim { print $1 "\t" $2 "\t" header("tm-version") "\t" header("tm-type") "\t" $4 }
+  # What stands twice counts once: claims, and events.
+  header("tm-kind") == "claim" { if (!claims[header("tm-claim")]++) claim = header("tm-claim"); next }
+  claim != "" && header("tm-claim") == claim && !events[$2 "\t" header("tm-version") "\t" header("tm-id")]++ { print $1 "\t" $2 "\t" header("tm-version") "\t" header("tm-type") "\t" $4 }
 '

@@ -3,13 +3,12 @@
  */
 import { StoreRefused, StoreRewound } from "../../errors.ts";
 import type { PartitionLink } from "./cluster.ts";
-import { insist } from "./kafka-error.ts";
 import type { LogIndex } from "./log-index.ts";
 import { PartitionLog } from "./partition-log.ts";
 import { partitionOf } from "./partitioner.ts";
 import { PartitionWriter } from "./partition-writer.ts";
 import { BATCH_OVERHEAD } from "./record-batch.ts";
-import { describe, ensureTopic, settingsOf, type CategoryRecord, type StoreTopic, type StoreTopicOptions } from "./store-topic.ts";
+import { ensureTopic, lookFor, settingsOf, type CategoryRecord, type StoreTopic, type StoreTopicOptions } from "./store-topic.ts";
 import { eventsTopic, laneOf, maxMessageBytesOf, verifyTopic } from "./topics.ts";
 
 export interface CategoryOptions extends StoreTopicOptions {
@@ -30,7 +29,7 @@ interface Partition {
 
 /** Opens a category; undefined: nobody has written to it yet, and it is not to be created. Errors: StoreUnavailable, StoreRefused, StoreRewound, StoreCorrupt. */
 export async function openCategory(name: string, create: boolean, options: CategoryOptions): Promise<Category | undefined> {
-  const { cluster, prefix, topics, environment, storeTopic, boundMs, ending: signal } = options;
+  const { prefix, topics, environment, storeTopic } = options;
   const topicName = eventsTopic(prefix, name);
   let record = (await storeTopic.categories()).get(name);
   if (record === undefined) {
@@ -38,7 +37,7 @@ export async function openCategory(name: string, create: boolean, options: Categ
     const made = await ensureTopic(topicName, options);
     record = await storeTopic.record({ category: name, topicId: made.id, partitions: made.partitions.length });
   }
-  const topic = await insist(() => describe(cluster, topicName), { environment, boundMs, signal, what: `looking for topic ${topicName}` });
+  const topic = await lookFor(topicName, options);
   const remedy = `restore it, or delete the topic ${prefix}.store with all topics of the store to begin anew`;
   if (topic === undefined || topic.id !== record.topicId) {
     throw new StoreRewound(`topic ${topicName} is not the one that this store's events were written to: it was deleted${topic === undefined ? "" : " and created again"}: ${remedy}`, {

@@ -4,7 +4,8 @@
  * F1 A record counts only under the last claim before it in its partition: it names that claim's nonce, and its batch carries the claim's producer id and epoch.
  * F2 Transactional, control, compressed and foreign records never count, and are no error.
  * F3 An append counts whole or not at all: its events stand next to each other in one batch, index 1 to size. A piece of one does not count.
- * F4 A claim counts from its own offset on, whoever made it; it stands alone in a batch that carries a producer id and epoch.
+ * F4 A claim counts from its own offset on, whoever made it; it stands alone in a batch that carries a producer id and epoch. A nonce claims once: a claim that stands
+ *    again (a late copy, where a broker has forgotten its producer) would bring back what its writer has given up as void, and decided anew.
  * F5 Under a claim the versions of a stream are contiguous. That follows from F1 and from how a writer works, so it is asserted, not decided on: where it fails,
  *    the fold stops and says so (StoreCorrupt), for whatever was built on it would be wrong.
  * F6 An append that stands already, the same event ids at the same versions, counts once: where a broker has forgotten a producer, it takes the bytes that a writer
@@ -28,6 +29,8 @@ export interface FoldedBefore {
   versionOf(stream: string): number;
   /** Id of the event at that version, which is there. */
   idAt(stream: string, version: number): string | undefined;
+  /** Whether a claim of this nonce stands in the partition. */
+  hasClaim(nonce: string): boolean;
 }
 
 /** Folds whole batches, which begin at `state.next` (what stands before it is passed over). Errors: StoreCorrupt (F5). */
@@ -84,7 +87,7 @@ class Folding {
     this.#giveUpOpen();
     const nonce = marks.kind() === "claim" ? marks.claim() : undefined;
     // F4.
-    if (nonce === undefined || batch.count !== 1) return;
+    if (nonce === undefined || batch.count !== 1 || this.#claims.some((claim) => claim.nonce === nonce) || this.#before.hasClaim(nonce)) return;
     this.#nonce = nonceName(nonce);
     this.#state.claim = { nonce, offset, producerId: batch.producerId, epoch: batch.epoch, writer: writerOf(marks.value()) };
     this.#claims.push(this.#state.claim);

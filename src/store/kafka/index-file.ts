@@ -18,7 +18,7 @@ import { InvalidArgument, StoreCorrupt, StoreUnavailable } from "../../errors.ts
 import type { Claim, IndexedEvent, LaneState } from "./log-index.ts";
 
 const APPLICATION_ID = 0x746d_6b78;
-const FORMAT = 1;
+const FORMAT = 2;
 const LANE_WIDTH = 2 ** 40;
 /** Most rows that one read returns. */
 const MOST_ROWS = 1000;
@@ -26,6 +26,7 @@ const MOST_ROWS = 1000;
 const SCHEMA = `
 CREATE TABLE lanes (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, state TEXT NOT NULL, lastClaim INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT;
 CREATE TABLE claims (at INTEGER PRIMARY KEY, previous INTEGER NOT NULL, claim TEXT NOT NULL, sum INTEGER NOT NULL) STRICT;
+CREATE INDEX claims_by_nonce ON claims (claim ->> '$.nonce');
 CREATE TABLE events (at INTEGER PRIMARY KEY, previous INTEGER NOT NULL, stream INTEGER NOT NULL, version INTEGER NOT NULL, record BLOB NOT NULL, sum INTEGER NOT NULL) STRICT;
 CREATE TABLE streams (id INTEGER PRIMARY KEY, lane INTEGER NOT NULL, name TEXT NOT NULL UNIQUE, hash INTEGER NOT NULL, version INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT;
 CREATE INDEX streams_by_hash ON streams (hash);
@@ -192,6 +193,13 @@ export class IndexFile {
     const expected = next === undefined ? saved.lastClaim : (next["previous"] as number);
     if ((found?.offset ?? -1) !== expected) throw damaged(`the claim of ${lane} at offset ${expected} is missing`);
     return found;
+  }
+
+  hasClaim(lane: string, nonce: string): boolean {
+    const saved = this.#lanes.get(lane);
+    if (saved === undefined) return false;
+    const base = saved.number * LANE_WIDTH;
+    return this.#get("SELECT at FROM claims WHERE claim ->> '$.nonce' = ? AND at BETWEEN ? AND ?", nonce, base, base + LANE_WIDTH - 1) !== undefined;
   }
 
   close(): void {

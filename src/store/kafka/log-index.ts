@@ -67,6 +67,8 @@ export interface LogIndex {
   log(lane: string, from: number, to: number, most: number): readonly IndexedEvent[];
   /** The claim in force at an offset (that of the last claim at or below it), or undefined before the first one. */
   claimAt(lane: string, offset: number): Claim | undefined;
+  /** Whether a claim of this nonce is among those of the lane. */
+  hasClaim(lane: string, nonce: string): boolean;
   /** Saves what is to be saved. Idempotent; nothing else is called afterwards. */
   close(): void;
 }

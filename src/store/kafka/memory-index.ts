@@ -6,6 +6,7 @@ interface Lane {
   /** In the order of their offsets. */
   events: IndexedEvent[];
   claims: Claim[];
+  readonly nonces: Set<string>;
 }
 
 export function memoryIndex(): LogIndex {
@@ -21,7 +22,7 @@ class MemoryIndex implements LogIndex {
   }
 
   apply(lane: string, { events, claims, state }: IndexStep): void {
-    const known = this.#lanes.get(lane) ?? { state, events: [], claims: [] };
+    const known = this.#lanes.get(lane) ?? { state, events: [], claims: [], nonces: new Set<string>() };
     this.#lanes.set(lane, known);
     for (const event of events) {
       known.events.push(event);
@@ -29,7 +30,10 @@ class MemoryIndex implements LogIndex {
       if (own === undefined) this.#streams.set(event.stream, [event]);
       else own.push(event);
     }
-    for (const claim of claims) known.claims.push(claim);
+    for (const claim of claims) {
+      known.claims.push(claim);
+      known.nonces.add(claim.nonce);
+    }
     known.state = state;
   }
 
@@ -57,6 +61,10 @@ class MemoryIndex implements LogIndex {
   claimAt(lane: string, offset: number): Claim | undefined {
     const claims = this.#lanes.get(lane)?.claims ?? [];
     return claims[firstAtOrAfter(claims, offset + 1) - 1];
+  }
+
+  hasClaim(lane: string, nonce: string): boolean {
+    return this.#lanes.get(lane)?.nonces.has(nonce) ?? false;
   }
 
   close(): void {

@@ -79,6 +79,7 @@ export class PartitionLog {
     this.#before = {
       versionOf: (stream) => index.versionOf(stream),
       idAt: (stream, version) => index.stream(stream, version, version).map(({ record }) => marksOf(record).id)[0],
+      hasClaim: (nonce) => index.hasClaim(this.lane, nonce),
     };
     this.#state = this.#resumed();
   }

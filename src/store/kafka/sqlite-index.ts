@@ -111,6 +111,10 @@ class SqliteIndex implements LogIndex {
     return this.#trusted(() => this.#unsaved.claimAt(lane, offset) ?? this.#file.claimAt(lane, offset));
   }
 
+  hasClaim(lane: string, nonce: string): boolean {
+    return this.#trusted(() => this.#unsaved.hasClaim(lane, nonce) || this.#file.hasClaim(lane, nonce));
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

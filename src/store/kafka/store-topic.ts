@@ -8,7 +8,7 @@
 import type { Environment } from "../../environment.ts";
 import { StoreCorrupt } from "../../errors.ts";
 import { BrokerRefusal, KAFKA_ERROR, type KafkaCluster, type PartitionLink, type TopicDescription } from "./cluster.ts";
-import { insist } from "./kafka-error.ts";
+import { insist, pause } from "./kafka-error.ts";
 import { atKey, batchesIn, BatchWriter, eachRecord } from "./record-batch.ts";
 import { newTopic, storeTopic, verifyTopic, type TopicOptions } from "./topics.ts";
 
@@ -39,7 +39,7 @@ export async function ensureTopic(name: string, options: StoreTopicOptions): Pro
         if (!(error instanceof BrokerRefusal) || error.errorCode !== KAFKA_ERROR.topicAlreadyExists) throw error;
       });
       const created = await describe(cluster, name);
-      if (created === undefined) throw new BrokerRefusal(KAFKA_ERROR.leaderNotAvailable, `topic ${name} was created and is not served yet`);
+      if (created === undefined || created.partitions.some(({ leader }) => leader < 0)) throw new BrokerRefusal(KAFKA_ERROR.leaderNotAvailable, `topic ${name} was created and is not served yet`);
       environment.logger.info({ topic: name, id: created.id, partitions: created.partitions.length }, "a topic was created");
       return created;
     },
@@ -47,10 +47,21 @@ export async function ensureTopic(name: string, options: StoreTopicOptions): Pro
   );
 }
 
-/** Undefined: not there, or not served yet. */
+/** Undefined: the broker that was asked does not know it. A partition of it may have no leader. */
 export async function describe(cluster: KafkaCluster, name: string): Promise<TopicDescription | undefined> {
   const [topic] = await cluster.topics([name]);
-  return topic === undefined || topic.partitions.length === 0 || topic.partitions.some(({ leader }) => leader < 0) ? undefined : topic;
+  return topic === undefined || topic.partitions.length === 0 ? undefined : topic;
+}
+
+/** A topic that was there before; undefined: it is gone. A broker that has just started may not know it yet, so that it is asked for until the bound has passed. Errors: StoreUnavailable, StoreRefused. */
+export async function lookFor(name: string, { cluster, environment, boundMs, ending: signal }: StoreTopicOptions): Promise<TopicDescription | undefined> {
+  const { clock } = environment;
+  const since = clock.elapsed();
+  for (let failures = 0; ; failures++) {
+    const topic = await insist(() => describe(cluster, name), { environment, boundMs, signal, what: `looking for topic ${name}` });
+    if (topic !== undefined || signal.aborted || clock.elapsed() - since >= boundMs) return topic;
+    await pause(environment, failures, signal);
+  }
 }
 
 /** The settings of a topic; none where this client may not read them, with a warning. */

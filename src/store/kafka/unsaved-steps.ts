@@ -73,6 +73,10 @@ export class UnsavedSteps {
     return claims[firstAtOrAfter(claims, offset + 1) - 1];
   }
 
+  hasClaim(lane: string, nonce: string): boolean {
+    return this.#lanes.get(lane)?.claims.some((claim) => claim.nonce === nonce) ?? false;
+  }
+
   additions(): readonly LaneAdditions[] {
     return [...this.#lanes].map(([lane, { events, claims, state }]) => ({ lane, events, claims, state }));
   }

@@ -15,7 +15,7 @@ import { seededRandom } from "../../../src/testing/index.ts";
 const SCHEDULES = 400;
 
 const START: LaneState = { topicId: "t", next: 0, claim: undefined, last: undefined };
-const NOTHING: FoldedBefore = { versionOf: () => 0, idAt: () => undefined };
+const NOTHING: FoldedBefore = { versionOf: () => 0, idAt: () => undefined, hasClaim: () => false };
 const STREAMS = ["order-1", "order-2"];
 
 interface Accepted {
@@ -317,7 +317,7 @@ describe("the fold", () => {
     for (const bytes of twice) partition.append(bytes);
     const first = fold(START, partition.log.slice(0, 2), NOTHING);
     const idAt = (stream: string, version: number): string | undefined => first.events.filter((event) => event.stream === stream && event.version === version).map(({ record }) => marksOf(record).id)[0];
-    expect(fold(first.state, partition.log, { versionOf: () => 3, idAt }).events.map(({ version }) => version)).toEqual([4]);
+    expect(fold(first.state, partition.log, { versionOf: () => 3, idAt, hasClaim: (nonce) => nonce === "x" }).events.map(({ version }) => version)).toEqual([4]);
   });
 
   it("takes a claim only where it stands alone in its batch", () => {
@@ -328,6 +328,18 @@ describe("the fold", () => {
     expect(folded(claim("x"), claim("y", { producerId: -1, epoch: -1 })).state.claim?.nonce).toBe("x");
   });
 
+  it("takes a claim once: one that stands again brings nothing back, in one piece of the log and in two", () => {
+    const again = [claim("x"), events("x", [{ version: 1 }]), claim("y"), events("y", [{ version: 2 }], {}, "other"), claim("x"), events("x", [{ version: 2 }]), events("y", [{ version: 3 }])];
+    expect(folded(...again).state.claim?.nonce).toBe("y");
+    expect(versions(...again)).toEqual([1, 2, 3]);
+    const partition = new Partition();
+    for (const bytes of again) partition.append(bytes);
+    const first = fold(START, partition.log.slice(0, 4), NOTHING);
+    const rest = fold(first.state, partition.log, { versionOf: () => 2, idAt: () => undefined, hasClaim: (nonce) => nonce === "x" || nonce === "y" });
+    expect(rest.state.claim?.nonce).toBe("y");
+    expect(rest.events.map(({ version }) => version)).toEqual([3]);
+  });
+
   it("passes over what stands before the place it goes on from, and takes the same in pieces as in one", () => {
     const partition = new Partition();
     for (const bytes of [claim("x"), events("x", [{ version: 1 }, { version: 2 }]), claim("y"), events("x", [{ version: 3 }]), events("y", [{ version: 3 }])]) partition.append(bytes);
@@ -335,7 +347,7 @@ describe("the fold", () => {
     let state = START;
     const pieces: IndexedEvent[] = [];
     for (const batch of partition.log) {
-      const piece = fold(state, [...partition.log.slice(0, partition.log.indexOf(batch)), batch], { versionOf: () => pieces.length, idAt: () => undefined });
+      const piece = fold(state, [...partition.log.slice(0, partition.log.indexOf(batch)), batch], { versionOf: () => pieces.length, idAt: () => undefined, hasClaim: () => false });
       pieces.push(...piece.events);
       state = piece.state;
     }

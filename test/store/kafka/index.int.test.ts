@@ -142,6 +142,7 @@ function seeing(index: LogIndex, onApply: (step: IndexStep) => void): LogIndex {
     stream: (stream, first, last) => index.stream(stream, first, last),
     log: (lane, from, to, most) => index.log(lane, from, to, most),
     claimAt: (lane, offset) => index.claimAt(lane, offset),
+    hasClaim: (lane, nonce) => index.hasClaim(lane, nonce),
     close: () => index.close(),
   };
 }

@@ -69,7 +69,7 @@ export class ModelWorld {
   standing(partition = 0): { readonly ids: readonly string[]; readonly events: readonly StoredEvent[]; readonly claims: readonly Claim[] } {
     const lane = `order/${partition}`;
     const log = Buffer.concat(this.kafka.partition(TOPIC, partition).batches);
-    const { events, claims } = fold({ topicId: "", next: 0, claim: undefined, last: undefined }, batchesIn(log), { versionOf: () => 0, idAt: () => undefined });
+    const { events, claims } = fold({ topicId: "", next: 0, claim: undefined, last: undefined }, batchesIn(log), { versionOf: () => 0, idAt: () => undefined, hasClaim: () => false });
     const decoded = events.map((event) => decodeEvent(lane, event));
     return { events: decoded, ids: decoded.map(({ id }) => id), claims };
   }

@@ -29,6 +29,7 @@ function kept(index: LogIndex = memoryIndex()): LogIndex {
     stream: (stream, first, last) => index.stream(stream, first, last),
     log: (lane, from, to, most) => index.log(lane, from, to, most),
     claimAt: (lane, offset) => index.claimAt(lane, offset),
+    hasClaim: (lane, nonce) => index.hasClaim(lane, nonce),
     close: () => undefined,
   };
 }

@@ -92,6 +92,7 @@ export function countedIn(records: readonly PlainRecord[], producers: boolean): 
   let partition = -1;
   let claim: PlainRecord | undefined;
   let open: PlainRecord[] = [];
+  const claims = new Set<string>();
   for (const record of records) {
     const { headers, producer } = record;
     if (record.partition !== partition) {
@@ -101,7 +102,9 @@ export function countedIn(records: readonly PlainRecord[], producers: boolean): 
     }
     const foreign = producers && (producer?.transactional === true || producer?.id === "-1");
     if (headers["tm-kind"] === "claim" && !foreign) {
-      claim = record;
+      // A nonce claims once.
+      if (!claims.has(headers["tm-claim"] ?? "")) claim = record;
+      claims.add(headers["tm-claim"] ?? "");
       open = [];
       continue;
     }
