@@ -44,6 +44,7 @@ export const kafkaMutants: readonly Mutant[] = [
   { name: "fold without claims", file: fold, find: "const counts = claim !== undefined && this.#marks.names(this.#nonce) && batch.producerId === claim.producerId && batch.epoch === claim.epoch;", replace: "const counts = claim !== undefined;" },
   { name: "fold without producers", file: fold, find: " && batch.producerId === claim.producerId && batch.epoch === claim.epoch;", replace: ";" },
   { name: "fold without producers", file: fold, find: " && batch.producerId >= 0) {", replace: ") {" },
+  { name: "a nonce claims again", file: fold, find: " || this.#claims.some((claim) => claim.nonce === nonce) || this.#before.hasClaim(nonce)) return;", replace: ") return;" },
   { name: "what stands twice counts twice", file: fold, find: "if (version <= before && this.#idAt(stream, version) === marksOf(event.record).id) return;", replace: "" },
   { name: "no stamp of the old producer id", file: writer, find: "if (before !== undefined && before.producerId !== identity.producerId) await this.#stamp(before.producerId);", replace: "" },
   { name: "a group formed anew is sent again", file: writer, find: "const MAX_BATCH_EVENTS = 10_000;", replace: "const MAX_BATCH_EVENTS = 1;" },

@@ -111,6 +111,7 @@ class KafkaSimulation extends SimulatedStore {
       stream: (stream, first, last) => kept.stream(stream, first, last),
       log: (lane, from, to, most) => kept.log(lane, from, to, most),
       claimAt: (lane, offset) => kept.claimAt(lane, offset),
+      hasClaim: (lane, nonce) => kept.hasClaim(lane, nonce),
       close: () => undefined,
     };
   }

@@ -22,10 +22,10 @@ export class LogTruth {
   readonly faults: string[] = [];
   /** Batches of former owners that stand although the owner of their time had written already: what the broker's fence is for. */
   readonly intruders: string[] = [];
-  claims = 0;
   /** Records that do not count. */
   voids = 0;
   #reign: Reign | undefined;
+  readonly #nonces = new Set<string>();
 
   get nonce(): string | undefined {
     return this.#reign?.nonce;
@@ -41,8 +41,10 @@ export class LogTruth {
     const { producerId, epoch } = batch;
     const [first] = records;
     if (records.length === 1 && producerId >= 0 && first?.marks.kind === "claim" && first.marks.claim !== undefined) {
+      // A nonce claims once.
+      if (this.#nonces.has(first.marks.claim)) return;
+      this.#nonces.add(first.marks.claim);
       this.#reign = { nonce: first.marks.claim, producerId, epoch, formerProducerId: this.#reign?.producerId, served: false };
-      this.claims++;
       return;
     }
     const reign = this.#reign;
