@@ -14,6 +14,7 @@ const BENCHMARKS: Readonly<Record<string, () => Promise<Benchmark>>> = {
   hydrate: async () => (await import("./hydrate.ts")).hydrate,
   postgres: async () => (await import("./postgres.ts")).postgres,
   projection: async () => (await import("./projection.ts")).projection,
+  kafka: async () => (await import("./kafka.ts")).kafka,
   load: async () => (await import("./load.ts")).loadBenchmark,
   resident: async () => (await import("./resident.ts")).resident,
 };
