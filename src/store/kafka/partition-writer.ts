@@ -81,8 +81,10 @@ const LAST_SEQUENCE = 2 ** 31 - 2 ** 24;
 const MAX_WAITING = 20_000;
 const MAX_WAITING_BYTES = 64 * 1024 * 1024;
 const MAX_BATCH_EVENTS = 10_000;
-/** Claims in a row that were fenced, after which it is no race that was lost. */
+/** Claims in a row that were fenced, after which it is no race that was lost: somebody used a high epoch of the id. */
 const MAX_FENCED = 8;
+/** How many epochs are then drawn before the next claim is tried: all 32,767 of the id, at worst, until the coordinator gives out another id. */
+const EPOCHS_AT_ONCE = 256;
 /** How often a batch of which something is unknown is sent again before a new claim is to settle it. */
 const MAX_RESENDS = 8;
 
@@ -284,15 +286,16 @@ export class PartitionWriter {
     const { cluster, log, environment, transactionalId, requestTimeoutMs, writer } = this.#options;
     const { random, logger } = environment;
     const signal = this.#ending.signal;
-    const identity = await insist(() => cluster.initProducerId(transactionalId), { environment, boundMs: requestTimeoutMs, what: `a new epoch for ${log.lane}`, signal });
+    const draw = (): Promise<ProducerIdentity> => insist(() => cluster.initProducerId(transactionalId), { environment, boundMs: requestTimeoutMs, what: `a new epoch for ${log.lane}`, signal });
+    let identity = await draw();
+    for (let drawn = 1, { producerId } = identity; this.#fenced >= MAX_FENCED && drawn < EPOCHS_AT_ONCE && identity.producerId === producerId; drawn++) identity = await draw();
     const nonce = nonceOf(random.uuid());
     writeClaim(this.#batch, { nonce, writer, ...identity, previous: log.claim?.nonce ?? null });
     const sent = await this.#send(this.#finish(identity, 0));
     if (sent.kind === "refused") throw sent.error;
     if (sent.kind === "out") {
       logger.info({ lane: log.lane, error: sent.error }, "the broker knows a newer epoch than our claim's; it is tried again with the next");
-      // Another process was faster; or somebody used the highest epoch of the id, and all have to be drawn until the coordinator gives out another id.
-      await (++this.#fenced < MAX_FENCED ? pause(environment, 1, signal) : delay(environment.clock, 1, signal).catch(() => undefined));
+      if (++this.#fenced < MAX_FENCED) await pause(environment, 1, signal);
       return undefined;
     }
     this.#fenced = 0;

@@ -1,0 +1,192 @@
+/** Three brokers, replication factor 3: leaders that die, a quorum that is lost, a leader that answers no and has the batch, a partition that nobody leads. */
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { systemClock } from "../../../../src/environment.ts";
+import { BrokerRefusal, type KafkaCluster as Seam, type PartitionLink } from "../../../../src/store/kafka/cluster.ts";
+import { kafkaStore, type KafkaStoreOptions } from "../../../../src/store/kafka/index.ts";
+import { kafkajsCluster } from "../../../../src/store/kafka/kafkajs-cluster.ts";
+import { partitionOf } from "../../../../src/store/kafka/partitioner.ts";
+import { newTopicPrefix, ownKafkaAvailable, startKafka, type KafkaCluster, type KafkaNode } from "../../../support/kafka.ts";
+import { plainClient } from "../kafka-stores.ts";
+import { allAttacks } from "./all-attacks.ts";
+import { expectNothingLost, violationsIn } from "./checker.ts";
+import { countedIn, readRecords } from "./plain-reader.ts";
+import { newEvent } from "./workload.ts";
+import { until, Writers, type WriterPlan } from "./writer.ts";
+
+const LONG_MS = 400_000;
+const STREAMS = Array.from({ length: 8 }, (_, number) => `order-${number}`);
+
+describe.skipIf(!allAttacks || !ownKafkaAvailable)("a cluster of three brokers", () => {
+  let cluster: KafkaCluster;
+  let writers: Writers;
+  let prefix: string;
+
+  beforeEach(async () => {
+    writers = new Writers();
+    prefix = newTopicPrefix();
+    cluster = await startKafka({ brokers: 3, overrides: { "broker.session.timeout.ms": "3000", "replica.lag.time.max.ms": "3000" } });
+  }, LONG_MS);
+  afterEach(async () => {
+    await writers.dispose();
+    await cluster?.close();
+  }, LONG_MS);
+
+  const topic = (): string => `${prefix}.order.events`;
+  const options = (more: Partial<KafkaStoreOptions> = {}): KafkaStoreOptions => ({ brokers: cluster.brokers, topicPrefix: prefix, partitions: 2, minHoldMs: 10, ...more });
+  const plan = (partitions = 2): WriterPlan => ({ brokers: cluster.brokers, streams: STREAMS, pauseMs: 5, options: { topicPrefix: prefix, partitions, minHoldMs: 10 } });
+  const expectSound = (atLeast: number) => expectNothingLost({ brokers: cluster.brokers, topic: topic(), lines: writers.lines(), atLeast });
+
+  async function asAdmin<T>(work: (admin: ReturnType<ReturnType<typeof plainClient>["admin"]>) => Promise<T>): Promise<T> {
+    const admin = plainClient(cluster.brokers).admin();
+    await admin.connect();
+    try {
+      return await work(admin);
+    } finally {
+      await admin.disconnect();
+    }
+  }
+  const partitionsNow = () => asAdmin(async (admin) => (await admin.fetchTopicMetadata({ topics: [topic()] })).topics[0]?.partitions ?? []);
+  const nodeOf = (id: number | undefined): KafkaNode => cluster.nodes.find((node) => node.id === id) as KafkaNode;
+  /** By hand, as an administrator may make it: these replicas, and nobody else's defaults. */
+  const make = (assignment: readonly (readonly number[])[], settings: Readonly<Record<string, string>>): Promise<unknown> =>
+    asAdmin((admin) =>
+      admin.createTopics({
+        waitForLeaders: true,
+        topics: [
+          {
+            topic: topic(),
+            replicaAssignment: assignment.map((replicas, partition) => ({ partition, replicas: [...replicas] })),
+            configEntries: Object.entries({ "cleanup.policy": "delete", "retention.ms": "-1", "message.timestamp.type": "LogAppendTime", ...settings }).map(([name, value]) => ({ name, value })),
+          },
+        ],
+      }),
+    );
+
+  it("loses nothing when the leader is killed under load, stops writing when two of three are gone, and goes on when they are back", { timeout: LONG_MS }, async () => {
+    const two = [writers.start(plan()), writers.start(plan())];
+    const goOn = (): Promise<unknown> => Promise.all(two.map((each) => each.more(30, 150_000)));
+    await goOn();
+    const leader = nodeOf((await partitionsNow())[0]?.leader);
+    await leader.kill();
+    await goOn();
+    const second = cluster.nodes.find((node) => node !== leader) as KafkaNode;
+    await second.kill();
+    // What was acknowledged in the moment of the kill may still be on its way here.
+    let last = -1;
+    await until("nothing is acknowledged any more", async () => {
+      const before = two.reduce((sum, each) => sum + each.committed(), 0);
+      const still = before === last;
+      last = before;
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      return still && before === two.reduce((sum, each) => sum + each.committed(), 0);
+    });
+    leader.start();
+    second.start();
+    await goOn();
+    await Promise.all(two.map((each) => each.stop()));
+    await cluster.serving();
+    await expectSound(180);
+  });
+
+  it("forced to elect a leader that lacks the end of the log loses that end alone: what stands is whole, and writers go on", { timeout: LONG_MS }, async () => {
+    await make([[1, 2]], { "min.insync.replicas": "1", "unclean.leader.election.enable": "true" });
+    const two = [writers.start(plan(1)), writers.start(plan(1))];
+    const goOn = (): Promise<unknown> => Promise.all(two.map((each) => each.more(30, 150_000)));
+    await goOn();
+    await nodeOf(2).kill();
+    await goOn();
+    const safe = writers.lines().length;
+    await nodeOf(1).kill();
+    nodeOf(2).start();
+    await goOn();
+    nodeOf(1).start();
+    await goOn();
+    await Promise.all(two.map((each) => each.stop()));
+    await cluster.serving();
+    const standing = countedIn(await readRecords(cluster.brokers, topic()), true);
+    const wrong = violationsIn(writers.lines(), standing);
+    // Acknowledged by one replica, which was lost: that is what unclean means. Nothing else is wrong.
+    expect(safe).toBeGreaterThan(0);
+    expect(wrong.filter((text) => !/acknowledged at version \d+ and does not stand|^I5|which is not what stands/.test(text))).toEqual([]);
+    expect(new Set(standing.map(({ id }) => id)).size).toBe(standing.length);
+  });
+
+  it("whose leader answers that it is none, and has the batch, does not make it stand twice or get lost", { timeout: LONG_MS }, async () => {
+    const answers: number[] = [];
+    const store = kafkaStore({ ...options({ partitions: 1, requestTimeoutMs: 20_000, appendTimeoutMs: 60_000 }), cluster: told(kafkajsCluster({ brokers: cluster.brokers, clientId: "told", requestTimeoutMs: 20_000, clock: systemClock }), (code) => answers.push(code)) });
+    const first = newEvent("order-1");
+    expect(await store.append([{ stream: "order-1", expected: 0, events: [first] }])).toMatchObject([{ kind: "committed" }]);
+    const [partition] = await partitionsNow();
+    const followers = cluster.nodes.filter(({ id }) => id !== partition?.leader);
+    const [frozen] = followers as [KafkaNode];
+    frozen.pause();
+    // It waits for the frozen one, which is in sync; meanwhile its leader resigns.
+    const second = newEvent("order-1");
+    const appended = store.append([{ stream: "order-1", expected: 1, events: [second] }]);
+    const leader = nodeOf(partition?.leader);
+    await leader.stop();
+    frozen.resume();
+    leader.start();
+    expect(await appended).toMatchObject([{ kind: "committed", version: 2 }]);
+    expect((await store.readStream("order-1")).events.map(({ id }) => id)).toEqual([first.id, second.id]);
+    await store.close();
+    await cluster.serving();
+    const standing = countedIn(await readRecords(cluster.brokers, topic()), true);
+    expect(standing.map(({ id }) => id)).toEqual([first.id, second.id]);
+    expect(answers).toContain(6);
+  });
+
+  it("of which one partition has no leader, and one too few replicas, goes on with the others, also for who starts then", { timeout: LONG_MS }, async () => {
+    await make([[3], [1, 3], [1, 2], [2, 1]], { "min.insync.replicas": "2" }).catch(() => undefined);
+    const streamOf = (partition: number): string => Array.from({ length: 1000 }, (_, number) => `order-${number}`).find((stream) => partitionOf(stream, 4) === partition) ?? "";
+    await asAdmin((admin) => admin.alterConfigs({ validateOnly: false, resources: [{ type: 2, name: topic(), configEntries: Object.entries({ "cleanup.policy": "delete", "retention.ms": "-1", "message.timestamp.type": "LogAppendTime", "min.insync.replicas": "1" }).map(([name, value]) => ({ name, value })) }] }));
+    const all = [0, 1, 2, 3].map(streamOf);
+    const healthy = all.slice(2);
+    const before = writers.start({ ...plan(4), streams: all });
+    await before.more(40);
+    await asAdmin((admin) => admin.alterConfigs({ validateOnly: false, resources: [{ type: 2, name: topic(), configEntries: Object.entries({ "cleanup.policy": "delete", "retention.ms": "-1", "message.timestamp.type": "LogAppendTime", "min.insync.replicas": "2" }).map(([name, value]) => ({ name, value })) }] }));
+    await nodeOf(3).kill();
+    const goesOn = async (count: number, lines: () => ReturnType<typeof before.lines>): Promise<void> => {
+      const done = (): number => committedOn(lines(), healthy);
+      const goal = done() + count;
+      await until("the healthy partitions go on", () => done() >= goal);
+    };
+    await goesOn(100, before.lines);
+    // Who starts now opens the category with a partition that nobody leads.
+    await until("nobody leads partition 0", async () => (await partitionsNow()).some(({ partitionId, leader }) => partitionId === 0 && leader < 0));
+    const late = writers.start({ ...plan(4), streams: healthy });
+    await late.more(50);
+    nodeOf(3).start();
+    await before.more(100);
+    await Promise.all([before.stop(), late.stop()]);
+    await cluster.serving();
+    await expectSound(240);
+  });
+});
+
+function committedOn(lines: ReturnType<Writers["lines"]>, streams: readonly string[]): number {
+  const ids = new Set(lines.flatMap((line) => (line.what === "append" && streams.includes(line.stream) ? [line.ids[0] ?? ""] : [])));
+  return lines.filter((line) => line.what === "outcome" && line.kind === "committed" && ids.has(line.id)).length;
+}
+
+/** Hears the error codes that writes are answered with. */
+function told(cluster: Seam, hear: (code: number) => void): Seam {
+  const link = (inner: PartitionLink): PartitionLink => ({
+    fetch: (request) => inner.fetch(request),
+    end: () => inner.end(),
+    close: () => inner.close(),
+    produce: (batch, boundMs) =>
+      inner.produce(batch, boundMs).catch((error: unknown) => {
+        if (error instanceof BrokerRefusal) hear(error.errorCode);
+        throw error;
+      }),
+  });
+  return {
+    topics: (names) => cluster.topics(names),
+    createTopic: (topic) => cluster.createTopic(topic),
+    topicSettings: (topic) => cluster.topicSettings(topic),
+    initProducerId: (id) => cluster.initProducerId(id),
+    partition: (topic, partition) => link(cluster.partition(topic, partition)),
+    close: () => cluster.close(),
+  };
+}
