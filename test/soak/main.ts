@@ -5,12 +5,15 @@
  * `npm run soak -- --kafka-seeds 1000`, `--kafka-mutants`, `--kafka-seed 7`: the same for the write protocol on Kafka, on a model of Kafka.
  * `npm run soak -- --processes 4 --minutes 10`: real processes on one SQLite file, killed, stopped and stalled.
  * `npm run soak -- --eventstoredb --minutes 10`: real processes on one EventStoreDB (the test server), killed, stopped and cut off, and the server with them.
+ * `npm run soak -- --kafka --minutes 10`: two processes on a Kafka of their own, with killed processes and brokers and a bad network.
  * `npm run soak -- --postgres-versions 14,16,17,18`: the tests of the PostgreSQL backend against servers of these versions, which npm fetches.
+ * `npm run soak -- --kafka-attacks`: all attacks on the Kafka store, on real brokers; `--only NAME` for some.
  */
 import { inspect, parseArgs } from "node:util";
 import { describeSimulation, minimiseSimulation } from "../../src/testing/simulator/simulate.ts";
 import { soakEventStoreDB } from "../store/eventstoredb/soak.ts";
 import { kafkaMutantNames } from "./kafka-mutants.ts";
+import { attackKafka } from "./kafka-attacks.ts";
 import { mutants } from "./mutants.ts";
 import { testPostgresVersions } from "./postgres-versions.ts";
 import { soakProcesses } from "./processes/run.ts";
@@ -25,6 +28,7 @@ const { values } = parseArgs({
     workers: { type: "string", default: "2" },
     mutants: { type: "boolean", default: false },
     only: { type: "string" },
+    kafka: { type: "boolean", default: false },
     "kafka-seeds": { type: "string" },
     "kafka-seed": { type: "string" },
     "kafka-mutants": { type: "boolean", default: false },
@@ -32,6 +36,7 @@ const { values } = parseArgs({
     eventstoredb: { type: "boolean", default: false },
     minutes: { type: "string", default: "10" },
     "postgres-versions": { type: "string" },
+    "kafka-attacks": { type: "boolean", default: false },
     json: { type: "boolean", default: false },
   },
 });
@@ -45,8 +50,10 @@ if (values.seed !== undefined && !values.eventstoredb) await replay(Number(value
 else if (values["kafka-seed"] !== undefined) await replayKafka(Number(values["kafka-seed"]));
 else if (values.mutants) await killMutants(mutants.map(({ name }) => name), false);
 else if (values["kafka-mutants"]) await killMutants(kafkaMutantNames, true);
+else if (values.kafka) await soakOnKafka(Number(values.minutes));
 else if (values["postgres-versions"] !== undefined) await testVersions(values["postgres-versions"].split(","));
 else if (values.eventstoredb) await soakCallersOfEventStoreDB(Number(values.minutes));
+else if (values["kafka-attacks"]) await attack(values.only);
 else if (values.processes !== undefined) await soakRealProcesses(Number(values.processes), Number(values.minutes));
 else if (values["kafka-seeds"] !== undefined) await soak(Number(values.from), Number(values["kafka-seeds"]), true);
 else await soak(Number(values.from), Number(values.seeds), false);
@@ -78,11 +85,27 @@ async function soakCallersOfEventStoreDB(minutes: number): Promise<void> {
   process.exitCode = report.violations.length === 0 && report.exits.every((code) => code === 0) ? 0 : 1;
 }
 
+async function soakOnKafka(minutes: number): Promise<void> {
+  const seed = Number(values.from);
+  const { soakKafka } = await import("./kafka/run.ts");
+  const { violations, ...report } = await soakKafka({ durationMs: minutes * 60_000, seed, attackEveryMs: 3000, print: values.json ? () => undefined : print });
+  const shown = { ...report, violations: violations.slice(0, 50), violated: violations.length };
+  print(values.json ? JSON.stringify({ minutes, seed, ...shown }) : inspect(shown, { depth: 3, breakLength: 120 }));
+  process.exitCode = violations.length === 0 ? 0 : 1;
+}
+
 async function testVersions(versions: readonly string[]): Promise<void> {
   const results = await testPostgresVersions(versions, values.only?.split(",") ?? [], print);
   if (values.json) print(JSON.stringify({ results }));
   else for (const { version, passed, seconds } of results) print(`PostgreSQL ${version}: ${passed ? "all tests passed" : "TESTS FAILED"}, ${seconds} s`);
   if (results.some(({ passed }) => !passed)) process.exitCode = 1;
+}
+
+async function attack(only: string | undefined): Promise<void> {
+  const results = await attackKafka(only);
+  if (values.json) print(JSON.stringify({ results }));
+  else for (const { attack: name, passed, seconds } of results) print(`${passed ? "held  " : "FAILED"} ${String(seconds).padStart(4)} s  ${name}`);
+  if (results.length === 0 || results.some(({ passed }) => !passed)) process.exitCode = 1;
 }
 
 async function soak(first: number, count: number, kafka: boolean): Promise<void> {

@@ -31,8 +31,14 @@ export class LogTruth {
     return this.#reign?.nonce;
   }
 
-  add(bytes: Buffer): void {
-    for (const batch of batchesIn(bytes)) this.#batch(batch);
+  /** Whole batches, each once; the offset after the last of them, undefined where there is none. */
+  add(bytes: Buffer): number | undefined {
+    let next: number | undefined;
+    for (const batch of batchesIn(bytes)) {
+      this.#batch(batch);
+      next = batch.lastOffset + 1;
+    }
+    return next;
   }
 
   #batch(batch: Batch): void {
