@@ -9,7 +9,11 @@ import { Account, movement } from "./account.ts";
 import { compared, type Result } from "./figures.ts";
 import { fill } from "./fill.ts";
 import { interleaved, load, rate, timed, type Benchmark, type BenchOptions } from "./harness.ts";
+import { inWords } from "./report.ts";
 import { rawClient, type RawClient } from "./raw-eventstoredb.ts";
+
+/** Rounds that count. */
+const ROUNDS = { quick: 2, full: 5 } as const;
 
 /** Streams that commands go round: more than commands in flight, so that each is an append of its own. */
 const STREAMS = 2000;
@@ -21,14 +25,17 @@ export const eventstoredb: Benchmark = {
   async run(options) {
     return withServer(options, async (connection) => {
       const raw = rawClient(connection);
+      const results: Result[] = [];
+      // Each as soon as it is there.
+      const found = (...those: readonly Result[]): void => {
+        results.push(...those);
+        for (const each of those) options.note(`  ${inWords(each)}`);
+      };
       try {
-        return [
-          await separateAppends(connection, raw, 1, options),
-          await separateAppends(connection, raw, 100, options),
-          await separateAppends(connection, raw, 1000, options),
-          await hotStream(connection, raw, options),
-          ...(await catchUp(connection, raw, options)),
-        ];
+        for (const inFlight of [1, 100, 1000]) found(await separateAppends(connection, raw, inFlight, options));
+        found(await hotStream(connection, raw, options));
+        found(...(await catchUp(connection, raw, options)));
+        return results;
       } finally {
         await raw.close();
       }
@@ -41,7 +48,7 @@ let names = 0;
 async function separateAppends(connection: string, raw: RawClient, inFlight: number, { quick, note }: BenchOptions): Promise<Result> {
   const title = `commands of one append each, ${inFlight.toLocaleString("en-US")} in flight`;
   note(title);
-  const count = (quick ? 1000 : 5000) * (inFlight === 1 ? 1 : 4);
+  const count = (quick ? 1000 : 3000) * (inFlight === 1 ? 1 : 4);
   const streams = Math.min(STREAMS, count / 2);
   const prefix = `account-s${++names}`;
   await using app = await tidemark({ store: connection, aggregates: [Account] });
@@ -50,7 +57,7 @@ async function separateAppends(connection: string, raw: RawClient, inFlight: num
   // Both know their streams: what is measured is an append.
   await depositing(app, streams, 100, ours);
   await load(streams, 100, (index) => raw.deposit(theirs(index), index));
-  const figures = await interleaved(quick ? 2 : 5, {
+  const figures = await interleaved(quick ? ROUNDS.quick : ROUNDS.full, {
     tidemark: () => depositing(app, count, inFlight, ours),
     raw: async () => rate(count, await timed(() => load(count, inFlight, (index) => raw.deposit(theirs(index), index)))),
   });
@@ -61,9 +68,9 @@ async function separateAppends(connection: string, raw: RawClient, inFlight: num
 async function hotStream(connection: string, raw: RawClient, { quick, note }: BenchOptions): Promise<Result> {
   const title = "one hot stream, 100 callers";
   note(title);
-  const count = quick ? 1000 : 4000;
+  const count = quick ? 1000 : 2500;
   await using app = await tidemark({ store: connection, aggregates: [Account] });
-  const figures = await interleaved(quick ? 2 : 5, {
+  const figures = await interleaved(quick ? ROUNDS.quick : ROUNDS.full, {
     tidemark: () => {
       const id = `h${++names}`;
       return depositing(app, 5 * count, 100, () => id);
@@ -77,7 +84,7 @@ async function hotStream(connection: string, raw: RawClient, { quick, note }: Be
 }
 
 async function catchUp(connection: string, raw: RawClient, { quick, note }: BenchOptions): Promise<readonly Result[]> {
-  const perStream = quick ? 20 : 100;
+  const perStream = quick ? 20 : 50;
   const category = `caught${++names}`;
   const streams = Array.from({ length: 1000 }, (_, index) => `${category}-${index}`);
   const events = streams.length * perStream;
@@ -86,7 +93,7 @@ async function catchUp(connection: string, raw: RawClient, { quick, note }: Benc
   try {
     const chunk = store.capabilities.maxAppendsInBatch;
     for (let first = 0; first < streams.length; first += chunk) await fill(store, { streams: streams.slice(first, first + chunk), perStream, perAppend: 10 });
-    const figures = await interleaved(quick ? 2 : 5, {
+    const figures = await interleaved(quick ? ROUNDS.quick : ROUNDS.full, {
       read: async () => rate(events, await timed(() => consumed(store.readAll({ categories: [category] }), events))),
       subscription: async () => rate(events, await timed(() => consumed(store.subscribe({ categories: [category] }), events))),
       raw: async () => rate(events, await timed(() => raw.catchUp(`${category}-`, events))),

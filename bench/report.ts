@@ -69,6 +69,11 @@ export function asTable(results: readonly Result[]): string {
   return [line(HEADINGS), line(widths.map((width) => "─".repeat(width))), ...rows.map(line)].join("\n");
 }
 
+/** One result as a line: both figures and how they compare. */
+export function inWords({ case: what, unit, tidemark, reference, referenceName, ratio }: Result): string {
+  return `${what}: ${amount(tidemark)} ${unit}, ${referenceName} ${amount(reference)}, ${amount(ratio)}×`;
+}
+
 /** Three digits or the whole number, whichever is more, with commas between thousands. */
 export function amount(value: number): string {
   const decimals = value === 0 ? 0 : Math.min(6, Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value)))));
