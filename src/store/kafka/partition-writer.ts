@@ -7,7 +7,8 @@
  * P1 Claim, then read, then write: a new epoch of the partition's transactional id, one claim record in it, the log read up to that record. Nothing else is written
  *    before. (A predecessor may write until the claim stands, and what it wrote must be seen.)
  * P2 The record at the claim's offset must be our claim, known by its nonce, and no later claim may stand after it. If not, the answer was another's: begin again at P1.
- * P3 Where the claim before ours has another producer id, that id is not fenced by our epoch: one stamp, in the highest epoch of that id, fences it. Our own id is never stamped.
+ * P3 Where the claim before ours has another producer id, that id is not fenced by our epoch: one stamp, in the highest epoch of that id, fences it. Our own id is never stamped,
+ *    and none that the coordinator may give out: where it does not give ours any more, ours is the old one, and it begins again at P1. (Else a slow opener would lock everybody out.)
  * P4 One batch is under way at a time. It is encoded once; what is sent again is the same bytes with the same sequence number, never a group formed anew.
  * P5 Versions are checked against the index when the batch is formed, at the end of the log that is then known. The batch is committed when the broker's base offset is
  *    that end: nothing came in between. If it is not, the log is read past the batch, and its events are looked for by their ids. A conflict is answered only after the
@@ -306,7 +307,10 @@ export class PartitionWriter {
       return undefined;
     }
     const before = baseOffset === 0 ? undefined : log.index.claimAt(log.lane, baseOffset - 1);
-    if (before !== undefined && before.producerId !== identity.producerId) await this.#stamp(before.producerId);
+    if (before !== undefined && before.producerId !== identity.producerId) {
+      if ((await draw()).producerId !== identity.producerId) return undefined; // P3
+      await this.#stamp(before.producerId);
+    }
     logger.info({ lane: log.lane, offset: baseOffset, ...identity, from: before?.writer }, "a partition was taken");
     return { ...identity, nonce, sequence: 1, rewinds: log.rewinds };
   }

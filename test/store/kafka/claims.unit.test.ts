@@ -124,13 +124,34 @@ describe("a partition", () => {
     expect(world.records().slice(before)).toEqual(["claim"]);
   });
 
+  it("is open to all where the coordinator forgot its id while somebody was claiming: the id that is given out now is not fenced (P3)", async () => {
+    const [a, b, c] = [world.store("a"), world.store("b"), world.store("c")];
+    await world.commit(c, 0);
+    let overtaken = false;
+    world.kafka.aroundProduce = async ({ topic, client }, apply) => {
+      if (topic !== TOPIC || client !== "a" || overtaken) return apply();
+      // The claim of one that drew its epoch before comes after the claim of one that drew later, another id.
+      overtaken = true;
+      world.kafka.forgetTransactionalId(TRANSACTIONAL_ID);
+      await b.append([appendOf("order-2", 0)]);
+      return apply();
+    };
+    await world.commit(a, 1);
+    const drawn = world.kafka.initProducerId(TRANSACTIONAL_ID);
+    const { producers } = world.kafka.partition(TOPIC);
+    expect(drawn.producerId).toBe(1001);
+    expect(producers.get(1001)?.epoch).toBeLessThanOrEqual(drawn.epoch);
+    expect(producers.get(1000)).toMatchObject({ epoch: 32_767 });
+  });
+
   it("is claimed on when all epochs of an id are used up", async () => {
     world.kafka.lastEpoch = 2;
     const stores = [world.store("a"), world.store("b")] as const;
     for (let version = 0; version < 8; version++) await world.commit(stores[(version % 2) as 0 | 1], version);
     const { claims } = world.standing();
-    expect(claims.map(({ producerId, epoch }) => [producerId, epoch])).toEqual([[1000, 0], [1000, 1], [1000, 2], [1001, 0], [1001, 1], [1001, 2], [1002, 0], [1002, 1]]);
-    expect(world.records().filter((each) => each === "stamp")).toHaveLength(2);
+    // Before the old id is stamped another epoch of the new one is drawn (P3).
+    expect(claims.map(({ producerId, epoch }) => [producerId, epoch])).toEqual([[1000, 0], [1000, 1], [1000, 2], [1001, 0], [1001, 2], [1002, 0], [1002, 2], [1003, 0]]);
+    expect(world.records().filter((each) => each === "stamp")).toHaveLength(3);
   });
 
   it("is claimed anew after an hour, also by an owner at rest, and not where another has it (P8)", async () => {
