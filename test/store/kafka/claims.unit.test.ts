@@ -127,14 +127,26 @@ describe("a partition", () => {
   it("is open to all where the coordinator forgot its id while somebody was claiming: the id that is given out now is not fenced (P3)", async () => {
     const [a, b, c] = [world.store("a"), world.store("b"), world.store("c")];
     await world.commit(c, 0);
-    let overtaken = false;
+    // a has drawn an epoch of the old id; b draws one of the new id and claims; then comes the claim of a, before b has stamped the old id.
+    let told = (): void => undefined;
+    const claimed = new Promise<void>((resolve) => (told = resolve));
+    let stands = (): void => undefined;
+    const late = new Promise<void>((resolve) => (stands = resolve));
+    const sent = { a: 0, b: 0 };
+    let other: Promise<unknown> | undefined;
     world.kafka.aroundProduce = async ({ topic, client }, apply) => {
-      if (topic !== TOPIC || client !== "a" || overtaken) return apply();
-      // The claim of one that drew its epoch before comes after the claim of one that drew later, another id.
-      overtaken = true;
-      world.kafka.forgetTransactionalId(TRANSACTIONAL_ID);
-      await b.append([appendOf("order-2", 0)]);
-      return apply();
+      if (topic !== TOPIC || (client !== "a" && client !== "b")) return apply();
+      const turn = ++sent[client];
+      if (client === "a" && turn === 1) {
+        world.kafka.forgetTransactionalId(TRANSACTIONAL_ID);
+        other = b.append([appendOf("order-2", 0)]);
+        await claimed;
+      }
+      if (client === "b" && turn === 2) await late;
+      const produced = apply();
+      if (client === "b") told();
+      else stands();
+      return produced;
     };
     await world.commit(a, 1);
     const drawn = world.kafka.initProducerId(TRANSACTIONAL_ID);
@@ -142,6 +154,7 @@ describe("a partition", () => {
     expect(drawn.producerId).toBe(1001);
     expect(producers.get(1001)?.epoch).toBeLessThanOrEqual(drawn.epoch);
     expect(producers.get(1000)).toMatchObject({ epoch: 32_767 });
+    await world.when(Promise.resolve(other));
   });
 
   it("is claimed on when all epochs of an id are used up", async () => {
