@@ -82,6 +82,8 @@ class KafkajsCluster implements KafkaCluster {
   readonly #boundMs: number;
   readonly #nodes = new Map<number, Node>();
   readonly #leaders = new Map<string, readonly number[]>();
+  /** Of transactional ids; forgotten when one does not give what is asked. */
+  readonly #coordinators = new Map<string, number>();
   /** For what belongs to no partition, and for ends: one to a node; -1: to some broker of those that were named. */
   readonly #links = new Map<number, Link>();
   readonly #partitions = new Set<KafkajsPartition>();
@@ -123,12 +125,19 @@ class KafkajsCluster implements KafkaCluster {
   }
 
   async initProducerId(transactionalId: string): Promise<ProducerIdentity> {
-    const { coordinator } = await this.#ask(-1, (broker) => broker.findGroupCoordinator({ groupId: transactionalId, coordinatorType: TRANSACTION_COORDINATOR }));
-    this.#nodes.set(coordinator.nodeId, { id: coordinator.nodeId, host: coordinator.host, port: coordinator.port });
-    const made = await this.#ask(coordinator.nodeId, (broker) => broker.initProducerId({ transactionalId, transactionTimeout: TRANSACTION_TIMEOUT_MS }));
+    const node = this.#coordinators.get(transactionalId) ?? (await this.#findCoordinator(transactionalId));
+    this.#coordinators.delete(transactionalId);
+    const made = await this.#ask(node, (broker) => broker.initProducerId({ transactionalId, transactionTimeout: TRANSACTION_TIMEOUT_MS }));
+    this.#coordinators.set(transactionalId, node);
     const producerId = Number(made.producerId);
     if (!Number.isSafeInteger(producerId)) throw new BrokerRefusal(KAFKA_ERROR.unsupportedVersion, `the producer id ${made.producerId} is beyond what can be counted here`);
     return { producerId, epoch: made.producerEpoch };
+  }
+
+  async #findCoordinator(transactionalId: string): Promise<number> {
+    const { coordinator } = await this.#ask(-1, (broker) => broker.findGroupCoordinator({ groupId: transactionalId, coordinatorType: TRANSACTION_COORDINATOR }));
+    this.#nodes.set(coordinator.nodeId, { id: coordinator.nodeId, host: coordinator.host, port: coordinator.port });
+    return coordinator.nodeId;
   }
 
   partition(topic: string, partition: number): PartitionLink {

@@ -35,7 +35,7 @@ describe.skipIf(!allAttacks || !ownKafkaAvailable)("a broker", () => {
   const plan = (more: Partial<WriterPlan> = {}, index?: string): WriterPlan => ({
     brokers: brokers(),
     streams: STREAMS,
-    pauseMs: 5,
+    pauseMs: 20,
     ...more,
     options: { topicPrefix: prefix, partitions: 1, replicationFactor: 1, minHoldMs: 10, ...(index === undefined ? {} : { index }) },
   });
@@ -124,7 +124,7 @@ describe.skipIf(!allAttacks || !ownKafkaAvailable)("a broker", () => {
 
   it("of which all 32,767 epochs of an id were drawn goes on with another id", { timeout: LONG_MS }, async () => {
     await start();
-    const owner = writers.start(plan());
+    const owner = writers.start(plan({ pauseMs: 100 }));
     await owner.more(20);
     const cluster = kafkajsCluster({ brokers: brokers(), clientId: "opener", requestTimeoutMs: 5000, clock: systemClock });
     const before = await cluster.initProducerId(`${topic()}.0`);

@@ -33,7 +33,7 @@ describe.skipIf(!allAttacks || !ownKafkaAvailable)("a cluster of three brokers",
 
   const topic = (): string => `${prefix}.order.events`;
   const options = (more: Partial<KafkaStoreOptions> = {}): KafkaStoreOptions => ({ brokers: cluster.brokers, topicPrefix: prefix, partitions: 2, minHoldMs: 10, ...more });
-  const plan = (partitions = 2): WriterPlan => ({ brokers: cluster.brokers, streams: STREAMS, pauseMs: 5, options: { topicPrefix: prefix, partitions, minHoldMs: 10 } });
+  const plan = (partitions = 2): WriterPlan => ({ brokers: cluster.brokers, streams: STREAMS, pauseMs: 20, options: { topicPrefix: prefix, partitions, minHoldMs: 10 } });
   const expectSound = (atLeast: number) => expectNothingLost({ brokers: cluster.brokers, topic: topic(), lines: writers.lines(), atLeast });
 
   async function asAdmin<T>(work: (admin: ReturnType<ReturnType<typeof plainClient>["admin"]>) => Promise<T>): Promise<T> {

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { EventStore } from "../../../../src/store/event-store.ts";
 import type { KafkaStoreOptions } from "../../../../src/store/kafka/index.ts";
-import { committedIn, readLedger, type Line } from "./ledger.ts";
+import { committedIn, LedgerFile, type Line } from "./ledger.ts";
 import type { Fate } from "./points.ts";
 import { work } from "./workload.ts";
 
@@ -94,6 +94,7 @@ export class Writers {
     const ledger = join(this.#folder, `${randomUUID()}.jsonl`);
     const child = spawn(process.execPath, [join(import.meta.dirname, "writer-child.ts"), JSON.stringify({ ...plan, ledger })], { stdio: ["pipe", "inherit", "pipe"] });
     const { stdin, stderr } = child;
+    const told = new LedgerFile(ledger);
     let complaint = "";
     stderr.on("data", (bytes: Buffer) => (complaint += String(bytes)));
     stdin.on("error", () => undefined);
@@ -101,8 +102,8 @@ export class Writers {
     const hasEnded = (): boolean => child.exitCode !== null || child.signalCode !== null;
     const writer: WriterProcess & { end(): Promise<void> } = {
       pid: child.pid ?? 0,
-      lines: () => readLedger(ledger),
-      committed: () => committedIn(readLedger(ledger)),
+      lines: () => told.lines,
+      committed: () => told.committed,
       more: (count, boundMs = 60_000) => reached(writer, count, boundMs, () => (hasEnded() ? `the writer ended: ${child.signalCode ?? child.exitCode} ${complaint}` : "")),
       async stop() {
         stdin.end();
