@@ -2,11 +2,12 @@
  * EventStoreDB beside the bare client, on the same server: the one of EVENTSTORE_CONNECTION_STRING, or the test server in a process of its own, in memory.
  */
 import { spawn } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { tidemark, type App } from "../src/index.ts";
 import { eventStoreDBStore } from "../src/store/eventstoredb/index.ts";
 import { Account, movement } from "./account.ts";
-import { compared, type Result } from "./figures.ts";
+import { against, compared, type Result } from "./figures.ts";
 import { fill } from "./fill.ts";
 import { interleaved, load, rate, timed, type Benchmark, type BenchOptions } from "./harness.ts";
 import { inWords } from "./report.ts";
@@ -23,7 +24,7 @@ export const eventstoredb: Benchmark = {
   summary: "appends and catch-up on EventStoreDB",
   packages: ["@eventstore/db-client", "@grpc/grpc-js"],
   async run(options) {
-    return withServer(options, async (connection) => {
+    return withServer(options, async (connection, cpuMs) => {
       const raw = rawClient(connection);
       const results: Result[] = [];
       // Each as soon as it is there.
@@ -35,6 +36,7 @@ export const eventstoredb: Benchmark = {
         for (const inFlight of [1, 100, 1000]) found(await separateAppends(connection, raw, inFlight, options));
         found(await hotStream(connection, raw, options));
         found(...(await catchUp(connection, raw, options)));
+        if (cpuMs !== undefined) found(await serverCapacity(raw, cpuMs, options));
         return results;
       } finally {
         await raw.close();
@@ -109,6 +111,21 @@ async function catchUp(connection: string, raw: RawClient, { quick, note }: Benc
   }
 }
 
+/** How many appends the test server has CPU for: what is measured with it is not its own bound. The best round, as nothing makes a process use less than it needs. */
+async function serverCapacity(raw: RawClient, cpuMs: () => number, { quick, note }: BenchOptions): Promise<Result> {
+  const title = "appends that one core of the test server carries, 100 in flight";
+  note(title);
+  const count = quick ? 2000 : 10_000;
+  let best = 0;
+  for (let round = 0; round < (quick ? 2 : 5); round++) {
+    const prefix = `account-c${++names}`;
+    const before = cpuMs();
+    await load(count, 100, (index) => raw.deposit(`${prefix}-${index % (count / 4)}`, index));
+    best = Math.max(best, rate(count, cpuMs() - before));
+  }
+  return against(10_000, { case: title, unit: "appends/s", better: "more", tidemark: best });
+}
+
 async function consumed(pages: AsyncIterable<{ readonly events: readonly unknown[] }>, events: number): Promise<void> {
   let seen = 0;
   for await (const page of pages) {
@@ -133,7 +150,8 @@ async function depositing(app: App, count: number, inFlight: number, idOf: (inde
   return rate(count, ms);
 }
 
-async function withServer<T>({ note }: BenchOptions, work: (connection: string) => Promise<T>): Promise<T> {
+/** `cpuMs`: what the test server has used of the CPU, where the system tells it. */
+async function withServer<T>({ note }: BenchOptions, work: (connection: string, cpuMs?: () => number) => Promise<T>): Promise<T> {
   const given = process.env["EVENTSTORE_CONNECTION_STRING"];
   if (given !== undefined && given !== "") {
     note("the server of EVENTSTORE_CONNECTION_STRING");
@@ -142,10 +160,18 @@ async function withServer<T>({ note }: BenchOptions, work: (connection: string) 
   note("the test server, in a process of its own, in memory");
   const child = spawn(process.execPath, [fileURLToPath(new URL("../scripts/eventstoredb.ts", import.meta.url)), "--port", "0"], { stdio: ["ignore", "pipe", "inherit"] });
   try {
-    return await work(await addressOf(child));
+    const connection = await addressOf(child);
+    const stat = `/proc/${child.pid}/stat`;
+    return existsSync(stat) ? await work(connection, () => cpuIn(readFileSync(stat, "utf8"))) : await work(connection);
   } finally {
     child.kill("SIGTERM");
   }
+}
+
+/** User and system time of /proc/PID/stat, in milliseconds: its clock ticks a hundred times a second. */
+function cpuIn(stat: string): number {
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) * 10;
 }
 
 /** The connection string that the server prints when it listens. */
