@@ -5,6 +5,7 @@
  * E2 A subscription is woken by appends of this store at once, and by those of others through the listener: the append tells them, or where appends commit
  *    side by side, the announcer afterwards.
  * E3 `close` lets the appends under way be answered, each within its bound.
+ * E4 Whoever catches up has one page read ahead, and never more.
  */
 import { StoreClosed } from "../../errors.ts";
 import type {
@@ -32,6 +33,8 @@ import type { LogShape } from "./log-shape.ts";
 import { LogWriter, type PreparedAppend } from "./log-writer.ts";
 import { Partitions } from "./partitions.ts";
 import { toTidemarkError } from "./postgres-error.ts";
+import { readingAhead } from "./read-ahead.ts";
+import { MAX_ANSWER_EVENTS } from "./stored-event.ts";
 import { StreamReader } from "./stream-reader.ts";
 
 const CAPABILITIES: StoreCapabilities = Object.freeze({
@@ -171,7 +174,8 @@ class PostgresEvents implements EventStore {
       read,
       live,
       signal: options.signal,
-      page: (after) => this.#read(() => this.#log.page(after, read, options.signal), options.signal, "reading the log"),
+      // E4.
+      page: readingAhead((after) => this.#read(() => this.#log.page(after, read, options.signal), options.signal, "reading the log"), Math.min(read.pageSize, MAX_ANSWER_EVENTS)),
       isClosed: () => this.#closed,
       onEnd: () => this.#subscriptions.delete(pages),
     });
