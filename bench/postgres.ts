@@ -197,8 +197,7 @@ async function catchUp(bench: Bench, { quick, note }: BenchOptions): Promise<rea
       read: async () => rate(events, await timed(() => readAll(store, events))),
       view: () => projected(store, bench.url, `${schema}_views_${views++}`, events),
     });
-    const [size] = await bench.sql(`SELECT pg_total_relation_size('${schema}.events') AS total, pg_indexes_size('${schema}.events') AS indexes`);
-    const [total, indexes] = [Number(size?.["total"]) / events, Number(size?.["indexes"]) / events];
+    const { total, indexes } = await bytesAnEvent(bench, schema, events);
     return [
       against(200_000, { case: `catch-up over ${events.toLocaleString("en-US")} events, read`, unit: "events/s", better: "more", tidemark: figures.read }),
       against(40_000, { case: `catch-up over ${events.toLocaleString("en-US")} events, into a view exactly once`, unit: "events/s", better: "more", tidemark: figures.view }),
@@ -207,6 +206,11 @@ async function catchUp(bench: Bench, { quick, note }: BenchOptions): Promise<rea
   } finally {
     await store.close();
   }
+}
+
+async function bytesAnEvent(bench: Bench, schema: string, events: number): Promise<{ readonly total: number; readonly indexes: number }> {
+  const [size] = await bench.sql(`SELECT pg_total_relation_size('${schema}.events') AS total, pg_indexes_size('${schema}.events') AS indexes`);
+  return { total: Number(size?.["total"]) / events, indexes: Number(size?.["indexes"]) / events };
 }
 
 async function readAll(store: EventStore, events: number, after = 0): Promise<void> {
@@ -258,6 +262,7 @@ async function grown(bench: Bench, { note }: BenchOptions): Promise<readonly Res
     ALTER TABLE ${schema}.events ADD CONSTRAINT events_stream_version UNIQUE (stream, version)`);
   await bench.sql(`VACUUM ANALYZE ${schema}.events`);
   await bench.sql("CHECKPOINT");
+  const size = await bytesAnEvent(bench, schema, GROWN_EVENTS);
   const read = 100_000;
   const small = new URL(bench.fresh());
   const smallSchema = small.searchParams.get("schema") ?? "";
@@ -275,6 +280,7 @@ async function grown(bench: Bench, { note }: BenchOptions): Promise<readonly Res
     return [
       compared({ ...common, case: "10 million events in the log: new streams, 200 in flight", unit: "commands/s", tidemark: figures.largeWrites, reference: figures.smallWrites }),
       compared({ ...common, case: "10 million events in the log: reading from its middle", unit: "events/s", tidemark: figures.largeReads, reference: figures.smallReads }),
+      against(600, { case: `10 million events in the log: disk, table and indexes (indexes alone: ${Math.round(size.indexes)})`, unit: "bytes/event", better: "less", tidemark: size.total }),
     ];
   } finally {
     await Promise.all(stores.map((store) => store.close()));
