@@ -282,45 +282,22 @@ export function decodeEvent(lane: string, { stream, version, offset, record }: I
   const metadata: { -readonly [K in keyof EventMetadata]?: EventMetadata[K] } = {};
   for (let left = cursor.varint(); left > 0; left--) {
     const length = cursor.varint();
-    const at = cursor.at;
+    const { bytes, at } = cursor;
     cursor.at += length;
-    switch (cursor.bytes.toString("latin1", at, cursor.at)) {
-      case "tm-id":
-        id = cursor.text() ?? "";
-        break;
-      case "tm-type":
-        type = cursor.text() ?? "";
-        break;
-      case "tm-time":
-        recordedAt = Number(cursor.text());
-        break;
-      case "tm-command":
-        metadata.commandId = cursor.text() ?? "";
-        break;
-      case "tm-correlation":
-        metadata.correlationId = cursor.text() ?? "";
-        break;
-      case "tm-causation":
-        metadata.causationId = cursor.text() ?? "";
-        break;
-      case "tm-fingerprint":
-        metadata.fingerprint = cursor.text() ?? "";
-        break;
-      case "tm-schema":
-        metadata.schemaVersion = Number(cursor.text());
-        break;
-      case "traceparent":
-        metadata.traceparent = cursor.text() ?? "";
-        break;
-      case "tm-user":
-        metadata.user = parsed(cursor.text(), stream, version) as Record<string, unknown>;
-        break;
-      case "tm-metadata":
-        inFull = cursor.text();
-        break;
-      default:
-        cursor.skipBytes();
-    }
+    // No text is made of the names: it would take a third of the time. Those that most records have come first.
+    if (isNamed(bytes, at, length, CLAIM) || isNamed(bytes, at, length, VERSION)) cursor.skipBytes();
+    else if (isNamed(bytes, at, length, ID)) id = cursor.text() ?? "";
+    else if (isNamed(bytes, at, length, TYPE)) type = cursor.text() ?? "";
+    else if (isNamed(bytes, at, length, TIME)) recordedAt = Number(cursor.text());
+    else if (isNamed(bytes, at, length, COMMAND)) metadata.commandId = cursor.text() ?? "";
+    else if (isNamed(bytes, at, length, CORRELATION)) metadata.correlationId = cursor.text() ?? "";
+    else if (isNamed(bytes, at, length, CAUSATION)) metadata.causationId = cursor.text() ?? "";
+    else if (isNamed(bytes, at, length, FINGERPRINT)) metadata.fingerprint = cursor.text() ?? "";
+    else if (isNamed(bytes, at, length, SCHEMA)) metadata.schemaVersion = Number(cursor.text());
+    else if (isNamed(bytes, at, length, TRACEPARENT)) metadata.traceparent = cursor.text() ?? "";
+    else if (isNamed(bytes, at, length, USER)) metadata.user = parsed(cursor.text(), stream, version) as Record<string, unknown>;
+    else if (isNamed(bytes, at, length, METADATA)) inFull = cursor.text();
+    else cursor.skipBytes();
   }
   if (id === "" || type === "" || !Number.isSafeInteger(recordedAt)) throw unreadable(stream, version);
   const commandId = metadata.commandId ?? "";
