@@ -24,7 +24,7 @@ describe.skipIf(!allAttacks || !ownKafkaAvailable)("a cluster of three brokers",
   beforeEach(async () => {
     writers = new Writers();
     prefix = newTopicPrefix();
-    cluster = await startKafka({ brokers: 3, overrides: { "broker.session.timeout.ms": "3000", "replica.lag.time.max.ms": "3000" } });
+    cluster = await startKafka({ brokers: 3, overrides: { "broker.session.timeout.ms": "3000", "replica.lag.time.max.ms": "3000", "unclean.leader.election.interval.ms": "1000" } });
   }, LONG_MS);
   afterEach(async () => {
     await writers.dispose();
@@ -113,7 +113,7 @@ describe.skipIf(!allAttacks || !ownKafkaAvailable)("a cluster of three brokers",
 
   it("whose leader answers that it is none, and has the batch, does not make it stand twice or get lost", { timeout: LONG_MS }, async () => {
     const answers: number[] = [];
-    const store = kafkaStore({ ...options({ partitions: 1, requestTimeoutMs: 20_000, appendTimeoutMs: 60_000 }), cluster: told(kafkajsCluster({ brokers: cluster.brokers, clientId: "told", requestTimeoutMs: 20_000, clock: systemClock }), (code) => answers.push(code)) });
+    const store = kafkaStore({ ...options({ partitions: 1, requestTimeoutMs: 10_000, appendTimeoutMs: 200_000 }), cluster: told(kafkajsCluster({ brokers: cluster.brokers, clientId: "told", requestTimeoutMs: 10_000, clock: systemClock }), (code) => answers.push(code)) });
     const first = newEvent("order-1");
     expect(await store.append([{ stream: "order-1", expected: 0, events: [first] }])).toMatchObject([{ kind: "committed" }]);
     const [partition] = await partitionsNow();
@@ -136,31 +136,29 @@ describe.skipIf(!allAttacks || !ownKafkaAvailable)("a cluster of three brokers",
     expect(answers).toContain(6);
   });
 
-  it("of which one partition has no leader, and one too few replicas, goes on with the others, also for who starts then", { timeout: LONG_MS }, async () => {
-    await make([[3], [1, 3], [1, 2], [2, 1]], { "min.insync.replicas": "2" }).catch(() => undefined);
-    const streamOf = (partition: number): string => Array.from({ length: 1000 }, (_, number) => `order-${number}`).find((stream) => partitionOf(stream, 4) === partition) ?? "";
-    await asAdmin((admin) => admin.alterConfigs({ validateOnly: false, resources: [{ type: 2, name: topic(), configEntries: Object.entries({ "cleanup.policy": "delete", "retention.ms": "-1", "message.timestamp.type": "LogAppendTime", "min.insync.replicas": "1" }).map(([name, value]) => ({ name, value })) }] }));
-    const all = [0, 1, 2, 3].map(streamOf);
-    const healthy = all.slice(2);
-    const before = writers.start({ ...plan(4), streams: all });
+  it.each([
+    ["no leader", [[3], [1], [2]], "1"],
+    ["too few replicas", [[3, 1], [1, 2], [2, 1]], "2"],
+  ] as const)("of which one partition has %s goes on with the others, also for who starts then", { timeout: LONG_MS }, async (_, assignment, inSync) => {
+    await make(assignment, { "min.insync.replicas": inSync });
+    const all = [0, 1, 2].map((partition) => Array.from({ length: 1000 }, (_none, number) => `order-${number}`).find((stream) => partitionOf(stream, 3) === partition) ?? "");
+    const healthy = all.slice(1);
+    const before = writers.start({ ...plan(3), streams: all });
     await before.more(40);
-    await asAdmin((admin) => admin.alterConfigs({ validateOnly: false, resources: [{ type: 2, name: topic(), configEntries: Object.entries({ "cleanup.policy": "delete", "retention.ms": "-1", "message.timestamp.type": "LogAppendTime", "min.insync.replicas": "2" }).map(([name, value]) => ({ name, value })) }] }));
     await nodeOf(3).kill();
-    const goesOn = async (count: number, lines: () => ReturnType<typeof before.lines>): Promise<void> => {
-      const done = (): number => committedOn(lines(), healthy);
-      const goal = done() + count;
-      await until("the healthy partitions go on", () => done() >= goal);
-    };
-    await goesOn(100, before.lines);
-    // Who starts now opens the category with a partition that nobody leads.
-    await until("nobody leads partition 0", async () => (await partitionsNow()).some(({ partitionId, leader }) => partitionId === 0 && leader < 0));
-    const late = writers.start({ ...plan(4), streams: healthy });
+    await until("partition 0 has lost it", async () => (await partitionsNow()).some(({ partitionId, leader, isr }) => partitionId === 0 && (leader < 0 || isr.length < Number(inSync))));
+    const done = (): number => committedOn(before.lines(), healthy);
+    const goal = done() + 60;
+    await until("the other partitions go on", () => done() >= goal);
+    const late = writers.start({ ...plan(3), streams: healthy });
     await late.more(50);
     nodeOf(3).start();
-    await before.more(100);
+    const whole = (): number => committedOn(before.lines(), all.slice(0, 1));
+    const next = whole() + 10;
+    await until("partition 0 goes on", () => whole() >= next);
     await Promise.all([before.stop(), late.stop()]);
     await cluster.serving();
-    await expectSound(240);
+    await expectSound(160);
   });
 });
 
