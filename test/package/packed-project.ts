@@ -20,6 +20,8 @@ const environment: NodeJS.ProcessEnv = {
 
 export class PackedProject {
   readonly #home = mkdtempSync(join(tmpdir(), "tidemark-packed-"));
+  /** What Node compiles here goes with the project: no other one has its paths. */
+  readonly #environment = { ...environment, NODE_COMPILE_CACHE: join(this.#home, "compiled") };
   readonly folder = join(this.#home, "project");
   #tarball = "";
 
@@ -35,7 +37,7 @@ export class PackedProject {
       if (existsSync(join(root, name))) cpSync(join(root, name), join(sources, name), { recursive: true });
     }
     symlinkSync(join(root, "node_modules"), join(sources, "node_modules"));
-    const { stdout } = await run("npm", ["pack", "--json", "--foreground-scripts=false"], { cwd: sources, env: environment, maxBuffer: 16 * 1024 * 1024 });
+    const { stdout } = await run("npm", ["pack", "--json", "--foreground-scripts=false"], { cwd: sources, env: this.#environment, maxBuffer: 16 * 1024 * 1024 });
     const [packed] = JSON.parse(stdout.slice(stdout.indexOf("["))) as { filename: string; files: { path: string }[] }[];
     if (packed === undefined) throw new Error("npm pack said nothing");
     this.#tarball = join(sources, packed.filename);
@@ -51,7 +53,7 @@ export class PackedProject {
   async shell(commands: string): Promise<string> {
     const script = commands.replaceAll(/^(npm install )tidemark\b/gm, `$1${this.#tarball}`);
     try {
-      const { stdout } = await run("bash", ["-euo", "pipefail", "-c", script], { cwd: this.folder, env: environment });
+      const { stdout } = await run("bash", ["-euo", "pipefail", "-c", script], { cwd: this.folder, env: this.#environment });
       return stdout;
     } catch (error) {
       const { stdout = "", stderr = "" } = error as { stdout?: string; stderr?: string };
@@ -61,7 +63,7 @@ export class PackedProject {
 
   /** Starts a program that goes on running. */
   start(file: string, variables: Readonly<Record<string, string>>): ChildProcessWithoutNullStreams {
-    return spawn(process.execPath, [file], { cwd: this.folder, env: { ...environment, ...variables } });
+    return spawn(process.execPath, [file], { cwd: this.folder, env: { ...this.#environment, ...variables } });
   }
 
   remove(): void {
