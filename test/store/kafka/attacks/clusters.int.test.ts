@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { systemClock } from "../../../../src/environment.ts";
 import { BrokerRefusal, type KafkaCluster as Seam, type PartitionLink } from "../../../../src/store/kafka/cluster.ts";
-import { kafkaStore, type KafkaStoreOptions } from "../../../../src/store/kafka/index.ts";
+import { kafkaStore } from "../../../../src/store/kafka/index.ts";
 import { kafkajsCluster } from "../../../../src/store/kafka/kafkajs-cluster.ts";
 import { partitionOf } from "../../../../src/store/kafka/partitioner.ts";
 import { newTopicPrefix, ownKafkaAvailable, startKafka, type KafkaCluster, type KafkaNode } from "../../../support/kafka.ts";
@@ -32,7 +32,6 @@ describe.skipIf(!allAttacks || !ownKafkaAvailable)("a cluster of three brokers",
   }, LONG_MS);
 
   const topic = (): string => `${prefix}.order.events`;
-  const options = (more: Partial<KafkaStoreOptions> = {}): KafkaStoreOptions => ({ brokers: cluster.brokers, topicPrefix: prefix, partitions: 2, minHoldMs: 10, ...more });
   const plan = (partitions = 2): WriterPlan => ({ brokers: cluster.brokers, streams: STREAMS, pauseMs: 20, options: { topicPrefix: prefix, partitions, minHoldMs: 10 } });
   const expectSound = (atLeast: number) => expectNothingLost({ brokers: cluster.brokers, topic: topic(), lines: writers.lines(), atLeast });
 
@@ -113,7 +112,7 @@ describe.skipIf(!allAttacks || !ownKafkaAvailable)("a cluster of three brokers",
 
   it("whose leader answers that it is none, and has the batch, does not make it stand twice or get lost", { timeout: LONG_MS }, async () => {
     const answers: number[] = [];
-    const store = kafkaStore({ ...options({ partitions: 1, requestTimeoutMs: 10_000, appendTimeoutMs: 200_000 }), cluster: told(kafkajsCluster({ brokers: cluster.brokers, clientId: "told", requestTimeoutMs: 10_000, clock: systemClock }), (code) => answers.push(code)) });
+    const store = kafkaStore({ topicPrefix: prefix, partitions: 1, minHoldMs: 10, requestTimeoutMs: 10_000, appendTimeoutMs: 200_000, cluster: told(kafkajsCluster({ brokers: cluster.brokers, clientId: "told", requestTimeoutMs: 10_000, clock: systemClock }), (code) => answers.push(code)) });
     const first = newEvent("order-1");
     expect(await store.append([{ stream: "order-1", expected: 0, events: [first] }])).toMatchObject([{ kind: "committed" }]);
     const [partition] = await partitionsNow();
