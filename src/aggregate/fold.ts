@@ -158,17 +158,29 @@ export function settle(value: unknown, fresh: Set<object> | undefined): string |
   if (isArray) {
     for (let index = 0; index < value.length; index++) {
       const inner: unknown = value[index];
-      if (typeof inner !== "object" || inner === null) continue;
-      const problem = settle(inner, fresh);
+      const problem = typeof inner !== "object" || inner === null ? unfit(inner, index) : settle(inner, fresh);
       if (problem !== undefined) return problem;
     }
     return undefined;
   }
   for (const key in value) {
     const inner = (value as Record<string, unknown>)[key];
-    if (typeof inner !== "object" || inner === null) continue;
-    const problem = settle(inner, fresh);
+    const problem = typeof inner !== "object" || inner === null ? unfit(inner, key) : settle(inner, fresh);
     if (problem !== undefined) return problem;
   }
   return undefined;
+}
+
+/** F3: a number that is none passes every comparison of a decision, and is most often an event of another shape than its recipe expects. */
+function unfit(value: unknown, key: string | number): string | undefined {
+  switch (typeof value) {
+    case "number":
+      return Number.isFinite(value) ? undefined : `the state would hold ${value} at ${JSON.stringify(key)}, which is no number in JSON: if the event has an older shape, write an upcaster`;
+    case "bigint":
+    case "function":
+    case "symbol":
+      return `the state would hold a ${typeof value} at ${JSON.stringify(key)}, which JSON cannot`;
+    default:
+      return undefined;
+  }
 }

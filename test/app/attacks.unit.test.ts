@@ -102,10 +102,10 @@ describe("a codec that fails", () => {
 describe("a state that JSON cannot hold", () => {
   it("is never believed from a snapshot: the stream is replayed", async () => {
     const Limit = aggregate("limit", {
-      initial: () => ({ limit: 0 }),
+      initial: (): { limits: (number | undefined)[] } => ({ limits: [] }),
       events: {
         Lifted: (limit, _data: { by: string }) => {
-          limit.limit = Number.POSITIVE_INFINITY;
+          limit.limits.push(undefined);
         },
       },
       commands: { lift: (_limit, input: { by: string }, { emit }) => emit("Lifted", input) },
@@ -117,7 +117,41 @@ describe("a state that JSON cannot hold", () => {
     await first.close();
     expect(first.metrics()).toMatchObject({ snapshotsSaved: 0, snapshotsFailed: 1 });
     await using second = await tidemark({ store: backend, aggregates: [Limit] });
-    expect((await second.at(Limit, "1").state()).state).toEqual({ limit: Number.POSITIVE_INFINITY });
+    expect((await second.at(Limit, "1").state()).state).toEqual({ limits: [undefined] });
+  });
+
+  it.each<[string, number | bigint | (() => void)]>([
+    ["NaN", Number.NaN],
+    ["Infinity", Number.POSITIVE_INFINITY],
+    ["a bigint", 1n],
+    ["a function", () => undefined],
+  ])("such as %s, is refused before its event is recorded", async (_name, value) => {
+    const Limit = aggregate("limit", {
+      initial: (): { limit: unknown } => ({ limit: 0 }),
+      events: { Lifted: (limit, _data: null) => void (limit.limit = value) },
+      commands: { lift: (_limit, _input: undefined, { emit }) => emit("Lifted", null) },
+    });
+    await using app = await tidemark({ store: "memory:", aggregates: [Limit] });
+    await expect(app.at(Limit, "1").lift()).rejects.toMatchObject({ code: "DomainCodeFailed" });
+    expect(await app.at(Limit, "1").state()).toMatchObject({ version: 0, state: { limit: 0 } });
+  });
+
+  it("decides nothing: an event of an older shape that nobody upcasts is unreadable, and covers no expense", async () => {
+    const backend = memoryBackend();
+    const Before = aggregate("purse", {
+      initial: () => ({ balance: 0 }),
+      events: { Earned: (purse, { points }: { points: number }) => void (purse.balance += points) },
+      commands: { earn: (_purse, points: number, { emit }) => emit("Earned", { points }) },
+    });
+    const before = await tidemark({ store: backend, aggregates: [Before] });
+    await before.at(Before, "1").earn(10);
+    const After = aggregate("purse", {
+      initial: () => ({ balance: 0 }),
+      events: { Earned: (purse, { amount }: { amount: number }) => void (purse.balance += amount), Spent: (purse, { amount }: { amount: number }) => void (purse.balance -= amount) },
+      commands: { spend: (purse, amount: number, { emit, reject }) => (purse.balance < amount ? reject("not-covered") : emit("Spent", { amount })) },
+    });
+    await using after = await tidemark({ store: backend, aggregates: [After] });
+    await expect(after.at(After, "1").spend(1000)).rejects.toMatchObject({ code: "EventUnreadable", message: expect.stringContaining("upcaster") as string, details: { stream: "purse-1", version: 1 } });
   });
 });
 
