@@ -2,6 +2,7 @@
  * What a definition must be, checked once and at once, for those whom the compiler does not help.
  */
 import { InvalidArgument } from "../errors.ts";
+import { assertKnown, type OptionNames } from "../known-options.ts";
 import type { SnapshotPolicy } from "./behaviour.ts";
 import type { Recipe } from "./fold.ts";
 import { problemOf } from "./json.ts";
@@ -27,8 +28,17 @@ const CATEGORY = /^[A-Za-z][A-Za-z0-9_]{0,63}$/;
 const COMMAND = /^[A-Za-z][A-Za-z0-9_]{0,63}$/;
 const EVENT_TYPE = /^[A-Za-z][A-Za-z0-9_.-]{0,199}$/;
 
+const NAMES: OptionNames<UntypedDefinition> = { initial: true, events: true, inputs: true, prepare: true, commands: true, snapshot: true, upcasters: true, renamed: true };
+const POLICY: OptionNames<SnapshotPolicy> = { everyEvents: true, everyMs: true, when: true, schemaVersion: true };
+
 /** Checks names, functions, schemas, policy and initial state, and returns the initial state. Errors: InvalidArgument that names what is wrong. */
 export function checkDefinition(category: string, definition: UntypedDefinition): unknown {
+  assertKnown(definition, NAMES, `aggregate ${JSON.stringify(category)}`);
+  for (const part of ["events", "commands"] as const) {
+    if (typeof definition[part] !== "object" || definition[part] === null) throw new InvalidArgument(`${part} of ${category} must be an object`, { details: { category, option: part } });
+  }
+  if (typeof definition.initial !== "function") throw new InvalidArgument(`initial of ${category} must be a function that returns the state of a new stream`, { details: { category, option: "initial" } });
+  assertKnown(definition.snapshot, POLICY, `snapshot of ${category}`);
   checkNames(category, definition);
   checkPolicy(category, definition.snapshot);
   return initialState(category, definition);

@@ -13,6 +13,7 @@ import { requirementOf } from "../consistency/freshness.ts";
 import type { TokenCodec } from "../consistency/token-codec.ts";
 import { Aborted, DeadlineExceeded, InvalidArgument } from "../errors.ts";
 import { MAX_TIMER_MS, type Environment } from "../environment.ts";
+import { assertKnown, type OptionNames } from "../known-options.ts";
 import { merge, START, type Position } from "../store/position.ts";
 import type { CallOptions, CommandMiddleware, StateAnswer, StateOptions, UntypedResult } from "./call.ts";
 
@@ -188,9 +189,23 @@ export class Calls {
 
 const NOTHING_ASKED = { leastVersion: 0, leastPosition: undefined } as const;
 
+const NAMES: OptionNames<CallOptions> = {
+  expectedVersion: true,
+  commandId: true,
+  atLeast: true,
+  signal: true,
+  deadlineMs: true,
+  metadata: true,
+  correlationId: true,
+  causationId: true,
+  traceparent: true,
+  from: true,
+};
+
 /** Errors: InvalidArgument that names the option. */
 function checkOptions(options: CallOptions): void {
   if (options === NO_OPTIONS) return;
+  assertKnown(options, NAMES, "a call");
   const { expectedVersion, commandId, deadlineMs, metadata, from } = options;
   if (expectedVersion !== undefined && !(Number.isSafeInteger(expectedVersion) && expectedVersion >= 0)) throw refused("expectedVersion", "a whole number from 0");
   if (deadlineMs !== undefined && !(deadlineMs > 0 && deadlineMs <= MAX_TIMER_MS)) throw refused("deadlineMs", `a number above 0 and at most ${MAX_TIMER_MS}`);

@@ -8,6 +8,7 @@ import { StreamState } from "../actor/stream-state.ts";
 import { requirementOf } from "../consistency/freshness.ts";
 import type { TokenCodec } from "../consistency/token-codec.ts";
 import { AppClosed, InvalidArgument, UnsupportedByStore } from "../errors.ts";
+import { assertKnown, type OptionNames } from "../known-options.ts";
 import { turns, type Clock } from "../environment.ts";
 import { decoderOf } from "../readmodel/decode.ts";
 import type { Codec } from "../store/codec.ts";
@@ -30,7 +31,10 @@ export interface LogReadPorts {
   readonly closing: AbortSignal;
 }
 
+const HISTORY: OptionNames<HistoryOptions> = { from: true, direction: true, limit: true, signal: true };
+
 export async function readHistory<A extends AnyAggregate>(aggregate: A, id: string, options: HistoryOptions, ports: LogReadPorts): Promise<History<A>> {
+  assertKnown(options, HISTORY, "history()");
   const { from, direction = "forward", limit = DEFAULT_LIMIT, signal } = options;
   if (!Number.isSafeInteger(limit) || limit < 1 || limit > MAX_LIMIT) throw new InvalidArgument(`limit must be a whole number from 1 to ${MAX_LIMIT}`, { details: { option: "limit" } });
   const behaviour = behaviourOf(aggregate);

@@ -9,6 +9,7 @@ import { requirementOf, placesBehind, waitForPosition } from "../consistency/fre
 import type { TokenCodec } from "../consistency/token-codec.ts";
 import { AppClosed, InvalidArgument, isTidemarkError, StaleRead } from "../errors.ts";
 import type { Environment } from "../environment.ts";
+import { assertKnown, type OptionNames } from "../known-options.ts";
 import type { ReadModel, ReadSide } from "../readmodel/read-model.ts";
 import type { Runner } from "../readmodel/runner.ts";
 import type { EventStore } from "../store/event-store.ts";
@@ -17,6 +18,7 @@ import { assertStreamName, categoryOf } from "../store/stream-name.ts";
 import type { Answer, QueryOptions } from "./app.ts";
 
 const DEFAULT_TIMEOUT_MS = 5000;
+const NAMES: OptionNames<QueryOptions> = { atLeast: true, timeoutMs: true, onStale: true, signal: true, stream: true };
 /** Events looked at from the end of a stream before the place is searched for. */
 const NEAR = 16;
 
@@ -45,9 +47,11 @@ export class Queries {
 
   async answer<V, R>(model: ReadModel<V>, fn: (view: ReadSide<V>) => Promise<R>, options: QueryOptions = {}): Promise<Answer<R>> {
     const { environment, storeId, tokens } = this.#ports;
+    assertKnown(options, NAMES, "a query");
     const { atLeast, timeoutMs = DEFAULT_TIMEOUT_MS, onStale = "fail", signal, stream } = options;
     if (this.#ports.isClosed()) throw new AppClosed("the app is closed: no query is answered any more", { details: { model: model.name } });
     if (!(timeoutMs >= 0 && timeoutMs < 2 ** 31)) throw new InvalidArgument("timeoutMs must be a number of milliseconds from 0");
+    if (onStale !== "fail" && onStale !== "serve") throw new InvalidArgument('onStale must be "fail" or "serve"');
     if (stream !== undefined) assertStreamName(stream);
     const runner = this.runner(model);
     const categories = model.behaviours.map(({ category }) => category);

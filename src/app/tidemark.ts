@@ -8,8 +8,9 @@ import { Committer } from "../actor/committer.ts";
 import { newCounters } from "../actor/metrics.ts";
 import { Registry } from "../actor/registry.ts";
 import { tokens as tokenCodec } from "../consistency/token-codec.ts";
-import { environmentOf } from "../environment.ts";
+import { environmentOf, type Environment } from "../environment.ts";
 import { AppClosed, InvalidArgument, UnknownCommand } from "../errors.ts";
+import { assertKnown, type OptionNames } from "../known-options.ts";
 import { createRunner, type Runner } from "../readmodel/runner.ts";
 import type { ViewStore } from "../readmodel/view-store.ts";
 import { Snapshotter } from "../snapshot/snapshotter.ts";
@@ -35,7 +36,7 @@ export async function tidemark(options: AppOptions): Promise<App> {
   assertOptions(options);
   const environment = environmentOf(options.environment);
   const { closeTimeoutMs = DEFAULT_CLOSE_TIMEOUT_MS } = options;
-  if (!(closeTimeoutMs > 0)) throw new InvalidArgument("closeTimeoutMs must be above 0", { details: { option: "closeTimeoutMs" } });
+  if (typeof closeTimeoutMs !== "number" || !(closeTimeoutMs > 0)) throw new InvalidArgument("closeTimeoutMs must be above 0", { details: { option: "closeTimeoutMs" } });
   assertDistinct("aggregate", options.aggregates.map(({ name }) => name));
   assertDistinct("read model", (options.readModels ?? []).map(({ name }) => name));
   const bounds = actorOptions(options.actors);
@@ -162,12 +163,25 @@ function environmentOption({ environment }: AppOptions): { environment?: NonNull
   return environment === undefined ? {} : { environment };
 }
 
-const OPTIONS = ["store", "views", "aggregates", "readModels", "tokens", "codec", "middleware", "actors", "projections", "environment", "closeTimeoutMs"] as const satisfies readonly (keyof AppOptions)[];
+const OPTIONS: OptionNames<AppOptions> = {
+  store: true,
+  views: true,
+  aggregates: true,
+  readModels: true,
+  tokens: true,
+  codec: true,
+  middleware: true,
+  actors: true,
+  projections: true,
+  environment: true,
+  closeTimeoutMs: true,
+};
+const ENVIRONMENT: OptionNames<Environment> = { clock: true, random: true, logger: true };
 
 /** For those whom the compiler does not help. */
 function assertOptions(options: AppOptions): void {
-  const unknown = Object.keys(options).find((name) => !(OPTIONS as readonly string[]).includes(name));
-  if (unknown !== undefined) throw new InvalidArgument(`tidemark() has no option ${JSON.stringify(unknown.slice(0, 64))}; it has ${OPTIONS.join(", ")}`, { details: { option: unknown } });
+  assertKnown(options, OPTIONS, "tidemark()");
+  assertKnown(options.environment, ENVIRONMENT, "environment");
   const { store, aggregates, middleware } = options;
   if (typeof store !== "string" && typeof (store as Partial<Backend> | undefined)?.events?.append !== "function") throw new InvalidArgument("the option store is a URL or an open backend", { details: { option: "store" } });
   if (!Array.isArray(aggregates)) throw new InvalidArgument("the option aggregates is a list", { details: { option: "aggregates" } });

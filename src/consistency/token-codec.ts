@@ -11,6 +11,7 @@
  */
 import { createHmac, createSecretKey, timingSafeEqual, type KeyObject } from "node:crypto";
 import { InvalidArgument, TokenForged, TokenMalformed } from "../errors.ts";
+import { assertKnown, type OptionNames } from "../known-options.ts";
 import { SINGLE_LANE, type Position } from "../store/position.ts";
 import { assertCategory, streamName } from "../store/stream-name.ts";
 import { foldStreams, mergeEntries, type TokenEntry } from "./token.ts";
@@ -38,8 +39,11 @@ export interface TokenCodec {
   merge(...texts: readonly string[]): string;
 }
 
+const NAMES: OptionNames<TokenOptions> = { keys: true };
+
 /** Makes the codec of an app's tokens. Errors: InvalidArgument for an unusable key. */
 export function tokens(options: TokenOptions = {}): TokenCodec {
+  assertKnown(options, NAMES, "tokens");
   const keys = new Map((options.keys ?? []).map((key) => [key.id, secretOf(key)]));
   const first = options.keys?.[0];
   if (keys.size !== (options.keys?.length ?? 0)) throw new InvalidArgument("two token keys have the same id");
@@ -81,9 +85,9 @@ function malformed(why: string): TokenMalformed {
 
 /** A key object: an HMAC under one is several times as fast as under bytes. */
 function secretOf(key: TokenKey): KeyObject {
+  if (typeof key.id !== "string" || !/^[A-Za-z0-9_-]{1,16}$/.test(key.id)) throw new InvalidArgument("the id of a token key must match [A-Za-z0-9_-]{1,16}");
   const secret = typeof key.secret === "string" ? Buffer.from(key.secret, "utf8") : key.secret;
-  if (!/^[A-Za-z0-9_-]{1,16}$/.test(key.id)) throw new InvalidArgument("the id of a token key must match [A-Za-z0-9_-]{1,16}");
-  if (secret.length < 16) throw new InvalidArgument(`the secret of token key ${key.id} must be at least 16 bytes long`);
+  if (!(secret instanceof Uint8Array) || secret.length < 16) throw new InvalidArgument(`the secret of token key ${key.id} must be at least 16 bytes long`);
   return createSecretKey(secret);
 }
 

@@ -4,6 +4,7 @@ import { behaviourOf, type AnyAggregate } from "../aggregate/aggregate.ts";
 import type { Behaviour } from "../aggregate/behaviour.ts";
 import type { Recorded, RecordedEvent } from "../aggregate/recorded.ts";
 import { InvalidArgument } from "../errors.ts";
+import { assertKnown, type OptionNames } from "../known-options.ts";
 import { MAX_SHARDS } from "./shard-of.ts";
 import type { ReadTable, Table } from "./staged-table.ts";
 import type { View } from "./view-store.ts";
@@ -21,11 +22,15 @@ export interface TableOptions<R> {
   readonly columns?: readonly (keyof R & string)[];
 }
 
+const TABLE: OptionNames<TableOptions<never>> = { key: true, indexes: true, columns: true };
+const READ_MODEL: OptionNames<ReadModelDefinition<readonly AnyAggregate[], unknown>> = { from: true, view: true, project: true, version: true, needs: true, shards: true, pageTimeoutMs: true };
+
 const NAME = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/;
 
 /** A view that is a table of rows; `name` is also the table's name in SQL. Errors: InvalidArgument. */
 export function table<R>(name: string, options: TableOptions<R>): View<Table<R>> {
   assertName("table", name);
+  assertKnown(options, TABLE, `table ${name}`);
   const { key, indexes = [], columns = [] } = options;
   for (const field of [key, ...indexes, ...columns]) assertField(field);
   const unique = (fields: readonly string[]): readonly string[] => Object.freeze([...new Set(fields)]);
@@ -81,13 +86,17 @@ export interface ReadModel<V> {
 /** Names a read model and checks its definition. Errors: InvalidArgument. */
 export function readModel<const A extends readonly AnyAggregate[], V>(name: string, definition: ReadModelDefinition<A, V>): ReadModel<V> {
   assertName("read model", name);
+  assertKnown(definition, READ_MODEL, `read model ${name}`);
   const { from, view, version = 1, needs, shards = 1, pageTimeoutMs = 30_000 } = definition;
-  if (from.length === 0) throw new InvalidArgument(`read model ${name} reads from no aggregate`, { details: { model: name } });
+  if (!Array.isArray(from) || from.length === 0) throw new InvalidArgument(`read model ${name} reads from no aggregate`, { details: { model: name } });
   if (!Number.isSafeInteger(version) || version < 1) throw new InvalidArgument(`the version of read model ${name} must be a whole number from 1`, { details: { model: name } });
   if (!(pageTimeoutMs > 0)) throw new InvalidArgument(`pageTimeoutMs of read model ${name} must be above 0`, { details: { model: name } });
   if (!Number.isSafeInteger(shards) || shards < 1 || shards > MAX_SHARDS) throw new InvalidArgument(`shards of read model ${name} must be a whole number from 1 to ${MAX_SHARDS}`, { details: { model: name } });
   if (shards > 1 && needs === "totalOrder") throw new InvalidArgument(`read model ${name} needs the order of all events, which its shards do not see`, { details: { model: name } });
-  const behaviours = from.map((aggregate) => behaviourOf(aggregate));
+  const behaviours = from.map((aggregate: AnyAggregate | undefined) => {
+    if (typeof aggregate !== "object" || behaviourOf(aggregate) === undefined) throw new InvalidArgument(`read model ${name} reads from what is no aggregate: \`from\` lists what aggregate() returned`, { details: { model: name } });
+    return behaviourOf(aggregate);
+  });
   if (new Set(behaviours.map((behaviour) => behaviour.category)).size !== behaviours.length) {
     throw new InvalidArgument(`read model ${name} names a category twice in \`from\``, { details: { model: name } });
   }

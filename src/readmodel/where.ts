@@ -10,6 +10,7 @@
  * W5 Only fields that the definition of the table names can be compared or ordered by: a misspelt one would match nothing, and say nothing.
  */
 import { InvalidArgument } from "../errors.ts";
+import { assertKnown, type OptionNames } from "../known-options.ts";
 import type { FindOptions, Row, RowKey, TableDefinition, Where } from "./view-store.ts";
 
 export type Scalar = null | number | string;
@@ -139,13 +140,19 @@ export function comparator(options: FindOptions<Row>, key: string): (a: Row, b: 
   };
 }
 
+const FIND: OptionNames<FindOptions<Row>> = { orderBy: true, limit: true, offset: true };
+const TERM: OptionNames<NonNullable<FindOptions<Row>["orderBy"]>[number]> = { field: true, direction: true };
+
 /** Checks options from outside. Errors: InvalidArgument. */
 export function checkedOptions(options: FindOptions<Row>): FindOptions<Row> & { readonly limit: number; readonly offset: number } {
+  assertKnown(options, FIND, "find()");
   const { orderBy = [], limit = DEFAULT_LIMIT, offset = 0 } = options;
   if (!Number.isInteger(limit) || limit < 0 || limit > MAX_LIMIT) throw new InvalidArgument(`limit must be a whole number from 0 to ${MAX_LIMIT}`);
   if (!Number.isInteger(offset) || offset < 0 || offset > MAX_OFFSET) throw new InvalidArgument(`offset must be a whole number from 0 to ${MAX_OFFSET}`);
   if (!Array.isArray(orderBy) || orderBy.length > 8) throw new InvalidArgument("orderBy must be a list of at most 8 fields");
-  for (const { field, direction } of orderBy) {
+  for (const term of orderBy) {
+    assertKnown(term, TERM, "orderBy");
+    const { field, direction } = term;
     assertField(field);
     if (direction !== undefined && direction !== "asc" && direction !== "desc") throw invalid(field, 'is ordered "asc" or "desc"');
   }
