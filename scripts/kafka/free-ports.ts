@@ -5,6 +5,13 @@
 import { once } from "node:events";
 import { createServer } from "node:net";
 
+/** Somebody listens where a broker was to listen. */
+export class PortInUse extends Error {
+  constructor(port: number) {
+    super(`port ${port} is in use: choose another with --port`);
+  }
+}
+
 const FIRST = 20_000;
 const LAST = 31_999;
 
@@ -19,7 +26,8 @@ export async function freePorts(count: number): Promise<readonly number[]> {
   return [...found];
 }
 
-async function isFree(port: number): Promise<boolean> {
+/** Whether nobody listens there. */
+export async function isFree(port: number): Promise<boolean> {
   const server = createServer();
   try {
     server.listen(port, "127.0.0.1");

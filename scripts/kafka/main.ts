@@ -1,6 +1,7 @@
 /** `npm run kafka`: a real Kafka in the foreground. Prints its address when it serves; ends with SIGINT, SIGTERM, SIGHUP or its parent. */
 import { InvalidArgumentError, program } from "commander";
 import { DEFAULT_VERSION } from "./jars.ts";
+import { PortInUse } from "./free-ports.ts";
 import { KafkaUnavailable } from "./kafka-unavailable.ts";
 import { startKafka, type KafkaCluster } from "./start-kafka.ts";
 
@@ -76,8 +77,9 @@ program
     try {
       await serve(settings);
     } catch (error) {
-      if (!(error instanceof KafkaUnavailable)) throw error;
-      complain(`${error.message}\nWithout Java and Maven: docker compose -f docs/kafka/compose.yaml up`);
+      if (error instanceof KafkaUnavailable) complain(`${error.message}\nWithout Java and Maven: docker compose -f docs/kafka/compose.yaml up`);
+      else if (error instanceof PortInUse) complain(error.message);
+      else throw error;
       process.exitCode = 1;
     }
   });

@@ -11,7 +11,7 @@ import { join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Kafka, logLevel, type KafkaConfig } from "kafkajs";
 import { classArchive } from "./class-archive.ts";
-import { freePorts } from "./free-ports.ts";
+import { freePorts, isFree, PortInUse } from "./free-ports.ts";
 import { guardian } from "./guardian.ts";
 import { DEFAULT_VERSION, kafkaJars } from "./jars.ts";
 import { formatNode, kafkaNode, whyItFailed, type KafkaNode, type NodeSetup } from "./kafka-node.ts";
@@ -70,7 +70,7 @@ interface Identity {
   readonly brokers: number;
 }
 
-/** Starts a cluster. Errors: KafkaUnavailable, in one line. */
+/** Starts a cluster. Errors: KafkaUnavailable and PortInUse, in one line. */
 export async function startKafka(options: StartKafkaOptions = {}): Promise<KafkaCluster> {
   const { brokers = 1, version = DEFAULT_VERSION, overrides = {}, jvmOptions = LASTING_JVM, formatArguments = [], startTimeoutMs = 120_000, signal } = options;
   const jars = await kafkaJars(version, { ...(signal === undefined ? {} : { signal }), onDownload: () => options.onDownload?.(version) });
@@ -165,7 +165,10 @@ function identityOf(folder: string, brokers: number): Identity {
 
 async function portsOf(brokers: number, first: number | undefined): Promise<readonly [readonly number[], readonly number[]]> {
   const free = await freePorts(2 * brokers);
-  return first === undefined ? [free.slice(0, brokers), free.slice(brokers)] : [Array.from({ length: brokers }, (_, index) => first + index), free.slice(brokers)];
+  if (first === undefined) return [free.slice(0, brokers), free.slice(brokers)];
+  const wanted = Array.from({ length: brokers }, (_, index) => first + index);
+  for (const port of wanted) if (!(await isFree(port))) throw new PortInUse(port);
+  return [wanted, free.slice(brokers)];
 }
 
 /** C1. Whether the node at this address answers and knows these nodes, no others, and their controller. */

@@ -84,6 +84,9 @@ describe.skipIf(!ownKafkaAvailable)("npm run kafka", () => {
     expect(launcher.output()).toContain(`serves at 127.0.0.1:${port}`);
     expect(await roundTrip([`127.0.0.1:${port}`])).toBe("0");
     expect(brokerProcesses()).toHaveLength(1);
+    const second = launch(["--port", String(port)]);
+    expect(await second.exited).toEqual([1, null]);
+    expect(second.output()).toBe(`port ${port} is in use: choose another with --port\n`);
     launcher.child.kill("SIGTERM");
     expect(await launcher.exited).toEqual([0, null]);
     expect(brokerProcesses()).toEqual([]);

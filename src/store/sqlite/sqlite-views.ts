@@ -168,7 +168,7 @@ class SqliteViews implements ViewStore {
       return rows;
     } catch (error) {
       const code = sqliteCode(error);
-      if (code === SQLITE.ERROR || code === SQLITE.READONLY || error instanceof RangeError || error instanceof TypeError) {
+      if (code === SQLITE.ERROR || code === SQLITE.READONLY || code === SQLITE.RANGE || error instanceof RangeError || error instanceof TypeError) {
         throw new InvalidArgument(`the query failed: ${(error as Error).message}`, { cause: error });
       }
       throw error;

@@ -43,6 +43,7 @@ describe("views in SQLite", () => {
   });
 
   it("name what is wrong with a query or its parameters", async () => {
+    await expect(sql("SELECT $1", 1, 2)).rejects.toMatchObject({ code: "InvalidArgument" });
     await expect(sql("SELEC 1")).rejects.toMatchObject({ code: "InvalidArgument" });
     await expect(sql("SELECT ?", undefined)).rejects.toMatchObject({ code: "InvalidArgument" });
     await expect(sql("SELECT ?", {})).rejects.toMatchObject({ code: "InvalidArgument" });
