@@ -74,6 +74,8 @@ export class Actor {
   older: Actor | undefined;
   newer: Actor | undefined;
   usedAt = 0;
+  /** The registry has it: asked for each time the actor rests, where a look into a large map would cost more than the rest. */
+  resident = true;
   /** Stands in the registry's list of those to work in this turn. */
   ready = false;
 

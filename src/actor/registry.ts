@@ -93,12 +93,12 @@ export class Registry implements ActorHome {
   rested(actor: Actor): void {
     if (!actor.idle) return actor.work();
     if (!actor.ready) this.#busy.delete(actor);
-    if (this.#actors.get(actor.stream) === actor) this.#weigh(actor);
+    if (actor.resident) this.#weigh(actor);
     if (this.#busy.size === 0) this.#onRest?.();
   }
 
   retire(actor: Actor): void {
-    if (this.#actors.get(actor.stream) === actor) this.#remove(actor);
+    if (actor.resident) this.#remove(actor);
   }
 
   /** R5. Resolves when every accepted command is answered, after `timeoutMs` at the latest; false when some were given up. */
@@ -119,6 +119,7 @@ export class Registry implements ActorHome {
     for (const actor of this.#busy) actor.abandon(new AppClosed("the app was closed before the command was answered", { details: { stream: actor.stream } }));
     this.#sweep?.cancel();
     this.#sweep = undefined;
+    for (const actor of this.#actors.values()) actor.resident = false;
     this.#actors.clear();
     this.#oldest = undefined;
     this.#newest = undefined;
@@ -175,6 +176,7 @@ export class Registry implements ActorHome {
 
   #remove(actor: Actor): void {
     this.#actors.delete(actor.stream);
+    actor.resident = false;
     this.#bytes -= actor.weighed;
     actor.weighed = 0;
     this.#unlink(actor);
