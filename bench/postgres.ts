@@ -254,21 +254,15 @@ async function grown(bench: Bench, { note }: BenchOptions): Promise<readonly Res
   const large = bench.fresh();
   const schema = new URL(large).searchParams.get("schema") ?? "";
   await (await postgresStore({ connection: bench.url, schema })).close();
-  await bench.sql(`
-    ALTER TABLE ${schema}.events DROP CONSTRAINT events_stream_version;
-    INSERT INTO ${schema}.events SELECT n, 'account-g' || (n / 10), 1 + n % 10, gen_random_uuid(), 'Deposited', 1700000000000 + n,
-      '{"correlationId":"3f0c2f6e-9b43-4bc4-9d53-1f1a4c9f3a10","causationId":"3f0c2f6e-9b43-4bc4-9d53-1f1a4c9f3a10","commandId":"3f0c2f6e-9b43-4bc4-9d53-1f1a4c9f3a10"}',
-      '{"amount":' || n % 97 || ',"reference":"transfer ' || n || ' of the month"}' FROM generate_series(1, ${GROWN_EVENTS}) n WHERE n >= 10;
-    ALTER TABLE ${schema}.events ADD CONSTRAINT events_stream_version UNIQUE (stream, version)`);
-  await bench.sql(`VACUUM ANALYZE ${schema}.events`);
+  await generate(bench, schema, GROWN_EVENTS);
   await bench.sql("CHECKPOINT");
   const size = await bytesAnEvent(bench, schema, GROWN_EVENTS);
   const read = 100_000;
-  const small = new URL(bench.fresh());
-  const smallSchema = small.searchParams.get("schema") ?? "";
+  const smallSchema = new URL(bench.fresh()).searchParams.get("schema") ?? "";
+  await (await postgresStore({ connection: bench.url, schema: smallSchema })).close();
+  await generate(bench, smallSchema, read + 10);
   const stores = [await postgresStore({ connection: bench.url, schema }), await postgresStore({ connection: bench.url, schema: smallSchema })] as const;
   try {
-    await fill(stores[1], { streams: Array.from({ length: 1000 }, (_, index) => `account-a${index}`), perStream: read / 1000 });
     let round = 0;
     const figures = await interleaved(5, {
       largeWrites: () => withApp(large, (app) => depositing(app, 4000, 200, (index) => `w${round++}-${index}`)),
@@ -285,6 +279,17 @@ async function grown(bench: Bench, { note }: BenchOptions): Promise<readonly Res
   } finally {
     await Promise.all(stores.map((store) => store.close()));
   }
+}
+
+/** The same rows in both logs, as an app writes them: ten events a stream, the ids of command, cause and correlation with each. */
+async function generate(bench: Bench, schema: string, events: number): Promise<void> {
+  await bench.sql(`
+    ALTER TABLE ${schema}.events DROP CONSTRAINT events_stream_version;
+    INSERT INTO ${schema}.events SELECT n, 'account-g' || (n / 10), 1 + n % 10, gen_random_uuid(), 'Deposited', 1700000000000 + n,
+      '{"correlationId":"3f0c2f6e-9b43-4bc4-9d53-1f1a4c9f3a10","causationId":"3f0c2f6e-9b43-4bc4-9d53-1f1a4c9f3a10","commandId":"3f0c2f6e-9b43-4bc4-9d53-1f1a4c9f3a10"}',
+      '{"amount":' || n % 97 || ',"reference":"transfer ' || n || ' of the month"}' FROM generate_series(1, ${events}) n WHERE n >= 10;
+    ALTER TABLE ${schema}.events ADD CONSTRAINT events_stream_version UNIQUE (stream, version)`);
+  await bench.sql(`VACUUM ANALYZE ${schema}.events`);
 }
 
 async function withApp<T>(store: string, work: (app: App) => Promise<T>): Promise<T> {
