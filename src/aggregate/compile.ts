@@ -135,9 +135,9 @@ export function compile(category: string, definition: UntypedDefinition): Behavi
     const type = events[error.index]?.type ?? "";
     const details = { stream: at.stream, version, type };
     if (error.cause instanceof UnknownEventType) {
-      return new UnknownEventType(`${category} knows no event ${JSON.stringify(type)}, found in ${at.stream} at version ${version}`, { details });
+      return new UnknownEventType(`${category} knows no event ${JSON.stringify(type)}, found in ${at.stream} at version ${version}: put it in events, or its new name in renamed`, { details });
     }
-    return new EventUnreadable(`${type} in ${at.stream} at version ${version} could not be folded: ${error.message}`, { details, cause: error.cause });
+    return new EventUnreadable(`${type} in ${at.stream} at version ${version} could not be folded: ${error.message} (was the shape of its data changed? an upcaster brings old events to it)`, { details, cause: error.cause });
   }
 }
 

@@ -175,7 +175,7 @@ export function settle(value: unknown, fresh: Set<object> | undefined): string |
 function unfit(value: unknown, key: string | number): string | undefined {
   switch (typeof value) {
     case "number":
-      return Number.isFinite(value) ? undefined : `the state would hold ${value} at ${JSON.stringify(key)}, which is no number in JSON: if the event has an older shape, write an upcaster`;
+      return Number.isFinite(value) ? undefined : `the state would hold ${value} at ${JSON.stringify(key)}, which is no number in JSON`;
     case "bigint":
     case "function":
     case "symbol":

@@ -64,7 +64,7 @@ export function upcaster(category: string, steps: ReadonlyMap<string, readonly S
     const chain = steps.get(type);
     const details = { stream: at.stream, version: at.version, type: written, schemaVersion };
     if (chain === undefined) {
-      throw new UnknownEventType(`${category} knows no event ${JSON.stringify(written)}, found in ${at.stream} at version ${at.version}`, { details });
+      throw new UnknownEventType(`${category} knows no event ${JSON.stringify(written)}, found in ${at.stream} at version ${at.version}: put it in events, or its new name in renamed`, { details });
     }
     const current = chain.length + 1;
     if (schemaVersion === current) return { type, data: freezeData(data) };

@@ -150,7 +150,7 @@ export function checkedOptions(options: FindOptions<Row>): FindOptions<Row> & { 
   if (!Number.isInteger(limit) || limit < 0 || limit > MAX_LIMIT) throw new InvalidArgument(`limit must be a whole number from 0 to ${MAX_LIMIT}`);
   if (!Number.isInteger(offset) || offset < 0 || offset > MAX_OFFSET) throw new InvalidArgument(`offset must be a whole number from 0 to ${MAX_OFFSET}`);
   if (!Array.isArray(orderBy) || orderBy.length > 8) throw new InvalidArgument("orderBy must be a list of at most 8 fields");
-  for (const term of orderBy) {
+  for (const term of orderBy as NonNullable<FindOptions<Row>["orderBy"]>) {
     assertKnown(term, TERM, "orderBy");
     const { field, direction } = term;
     assertField(field);
