@@ -49,13 +49,19 @@ export class SimulatedClient {
     return new Promise<T>((resolve, reject) => {
       const onAbort = (): void => reject(new Aborted(`${what} was aborted`, { cause: signal?.reason as unknown }));
       signal?.addEventListener("abort", onAbort, { once: true });
-      const reply = (answer: () => void): void => {
-        this.#host.deliver(store.latency(), () => {
+      const reply = (answer: () => void, ms = store.latency()): void => {
+        this.#host.deliver(ms, () => {
           signal?.removeEventListener("abort", onAbort);
           answer();
         });
       };
-      const unavailable = (): void => reply(() => reject(new StoreUnavailable(`${what}: the store cannot be reached`, { retryable: true })));
+      const unavailable = (): void => {
+        // A failure on its way is what went wrong before: calls of the calm that share the read must not meet it.
+        const ms = store.latency();
+        store.late++;
+        store.world.post(ms, () => void store.late--);
+        reply(() => reject(new StoreUnavailable(`${what}: the store cannot be reached`, { retryable: true })), ms);
+      };
       store.world.post(store.latency(), () => {
         if (store.down || options.fails?.() === true) return unavailable();
         run().then(

@@ -47,7 +47,7 @@ export class SimulatedStore {
   length = 0;
   /** Events that were committed. */
   events = 0;
-  /** Appends that will still arrive, answered as unknown or not. */
+  /** Appends that will still arrive, answered as unknown or not, and failures that are still on their way. */
   late = 0;
   lastSnapshot: StoredSnapshot | undefined;
   readonly viewCommits: ViewCommit[] = [];
