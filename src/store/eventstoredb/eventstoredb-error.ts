@@ -4,7 +4,7 @@
 import { isTidemarkError, StoreUnavailable, StreamDeleted } from "../../errors.ts";
 
 /** Status codes of gRPC that we tell apart. */
-export const GRPC = { cancelled: 1, invalidArgument: 3, deadlineExceeded: 4, notFound: 5, permissionDenied: 7, failedPrecondition: 9, aborted: 10, unimplemented: 12, unavailable: 14, unauthenticated: 16 } as const;
+export const GRPC = { cancelled: 1, invalidArgument: 3, deadlineExceeded: 4, notFound: 5, permissionDenied: 7, failedPrecondition: 9, aborted: 10, unimplemented: 12, internal: 13, unavailable: 14, unauthenticated: 16 } as const;
 
 /** The server was asked and did not answer within the bound. */
 export class NoAnswer extends Error {
@@ -44,9 +44,14 @@ function isPlainServer(error: unknown): boolean {
   return statusOf(error) === GRPC.unavailable && /SSL routines.*(wrong version number|packet length too long)/.test(messageOf(error));
 }
 
+/** Whether the call was cut off on its HTTP/2 connection, without a status of the server: a server or proxy that goes away may close it so. gRPC says it as text alone. */
+function isCutOff(error: unknown): boolean {
+  return statusOf(error) === GRPC.internal && messageOf(error).startsWith("Received RST_STREAM");
+}
+
 /** Whether the same call may succeed in a moment: the connection broke, a node went down, or is not the leader any more. */
 export function isPassing(error: unknown): boolean {
-  if (error instanceof NoAnswer || error instanceof EndedEarly || exceptionOf(error) === "not-leader") return true;
+  if (error instanceof NoAnswer || error instanceof EndedEarly || exceptionOf(error) === "not-leader" || isCutOff(error)) return true;
   if (isPlainServer(error)) return false;
   const status = statusOf(error);
   return status === GRPC.unavailable || status === GRPC.cancelled || status === GRPC.aborted || status === GRPC.deadlineExceeded;

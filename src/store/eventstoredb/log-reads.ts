@@ -8,6 +8,8 @@
  * A3 A read of the log says nothing when it has reached the end, and one that a server on its way down ends early looks the same. So the end is known beforehand: the last
  *    event of all is asked for by the name of its stream, beside ours, and a read that did not meet it was not complete.
  * A4 Events that share one commit (transactions of other writers) are never parted: reading goes on after a commit, and would skip the rest.
+ * A5 A read ends where the server ends it: it is asked for as much as is needed. A call that is cancelled resets its stream, and servers and proxies close a connection, with
+ *    all that is under way on it, that resets many (the protection against HTTP/2 Rapid Reset, CVE-2023-44487). Only what is too large in bytes is cancelled.
  */
 import type { StoredEvent } from "../event-store.ts";
 import { categoryOf, MAX_ID_LENGTH } from "../stream-name.ts";
@@ -17,8 +19,8 @@ import { readAllRequest, recordedEvent, type LogFilter, type RecordedEvent } fro
 import { MAX_SLICE_BYTES } from "./stream-reader.ts";
 import { decodeEvent } from "./wire.ts";
 
-/** Events that a read may meet beside those that it looks for: of the stream of the log's last event. */
-const MAX_OTHERS = 1000;
+/** A3: room for events of the stream of the log's last event, where that is none of those that are looked for. */
+const OTHERS = 100;
 
 /** The category whose streams hold snapshots. */
 export const SNAPSHOT_CATEGORY = "snapshot";
@@ -60,6 +62,10 @@ export function entryOf(event: RecordedEvent, categories: ReadonlySet<string> | 
   if (!OURS.test(stream) || type.startsWith("$") || stream.length - stream.indexOf("-") - 1 > MAX_ID_LENGTH) return undefined;
   if (categories?.has(categoryOf(stream)) === false) return undefined;
   return { event: decodeEvent(event), commit, shared: prepare !== commit };
+}
+
+function passes(filter: LogFilter, stream: string): boolean {
+  return "prefixes" in filter ? filter.prefixes.some((prefix) => stream.startsWith(prefix)) : new RegExp(filter.regex).test(stream);
 }
 
 /** A3: the events of one more stream pass too. */
@@ -106,35 +112,37 @@ export class LogReads {
     await this.#connection.read(readAllRequest({ from: 0, count: 1, backward: true }), {
       onResponse: (response) => {
         const event = recordedEvent(response);
-        if (event === undefined) return false;
-        head = { position: event.commit, stream: event.stream };
-        return true;
+        if (event !== undefined) head = { position: event.commit, stream: event.stream };
       },
     });
     if (head === undefined) throw new EndedEarly();
     return head;
   }
 
-  /** Up to `count` events after `after`, which lies before the head, and one more where there are more; fewer where they are large. Errors: of the connection, EndedEarly. */
+  /**
+   * Up to `count` events after `after`, which lies before the head, and a few more where there are more; fewer where they are large, or where others stand between them.
+   * Errors: of the connection, EndedEarly.
+   */
   async after(after: number, head: Head, categories: ReadonlySet<string> | undefined, count: number, signal?: AbortSignal): Promise<Stretch> {
-    for (let others = MAX_OTHERS; ; others *= 2) {
-      const { entries, through, toTheEnd } = await this.#stretch(after, head, categories, { count, others }, signal);
+    const filter = filterOf(categories);
+    // One that tells whether there are more, and the one that stands at `after`.
+    for (let most = count + 2 + (passes(filter, head.stream) ? 0 : OTHERS); ; most *= 2) {
+      const { entries, through, toTheEnd } = await this.#stretch(after, head, categories, { most, filter: withStream(filter, head.stream) }, signal);
       if (toTheEnd) return { entries, through, toTheEnd };
       const whole = wholeCommits(entries);
       // A commit of more events than were asked for: once more, with room for all of it.
-      if (whole.length < entries.length && whole.length === 0) continue;
+      if (whole.length === 0 && (entries.length > 0 || through === after)) continue;
       return { entries: whole, through: whole.length < entries.length ? (whole.at(-1) as LogEntry).commit : through, toTheEnd };
     }
   }
 
-  async #stretch(after: number, head: Head, categories: ReadonlySet<string> | undefined, { count, others }: { readonly count: number; readonly others: number }, signal?: AbortSignal): Promise<Stretch> {
-    const most = count + others;
+  async #stretch(after: number, head: Head, categories: ReadonlySet<string> | undefined, { most, filter }: { readonly most: number; readonly filter: LogFilter }, signal?: AbortSignal): Promise<Stretch> {
     const entries: LogEntry[] = [];
     let received = 0;
     let bytes = 0;
     let through = after;
     let cut = false;
-    await this.#connection.read(readAllRequest({ from: after, count: most, filter: withStream(filterOf(categories), head.stream) }), {
+    await this.#connection.read(readAllRequest({ from: after, count: most, filter }), {
       signal,
       onResponse: (response) => {
         const event = recordedEvent(response);
@@ -147,7 +155,7 @@ export class LogReads {
         if (entry === undefined) return false;
         entries.push(entry);
         bytes += event.data.length + event.metadata.length;
-        cut = (entries.length > count || bytes >= MAX_SLICE_BYTES) && !entry.shared;
+        cut = bytes >= MAX_SLICE_BYTES && !entry.shared;
         return cut;
       },
     });

@@ -2,7 +2,7 @@
  * Makes the pages of one iteration over the log (src/store/log-pages.ts asks for them and waits between them).
  *
  * P1 A page is made when it is asked for. Far from the end it is what the subscription has told; near it, the log is read: a read says for certain that nothing of
- *    ours stands before its end, which a filtered subscription does not.
+ *    ours stands before its end, which a filtered subscription does not. The log only grows: whoever was far from the end where it stood last need not ask for it.
  * P2 `caughtUp` and a `through` at the end of the log rest on two reads, in this order: where the log ends, then what of ours stands after `through`. What was acknowledged
  *    before the first of them is in the second.
  * P3 News are those of the subscription, and a log that has grown.
@@ -42,6 +42,8 @@ export interface PageSourceOptions {
 export class PageSource {
   readonly #options: PageSourceOptions;
   #through = 0;
+  /** Where the log ended when that was asked last. */
+  #head = 0;
   #tail: LogTail | undefined;
   #unwatch: (() => void) | undefined;
   #ended = false;
@@ -98,9 +100,11 @@ export class PageSource {
     if (this.#tail?.fatal !== undefined) throw this.#tail.fatal;
     const told = this.#told();
     if (told !== undefined && !told.drained) return told.page;
+    if (told === undefined && this.#tail?.failure === undefined && !this.#isNear(this.#head)) return "later";
     // P2: the end first.
     const head = await reads.head(signal);
     const { position } = head;
+    this.#head = position;
     if (position < this.#through) throw rewound(this.#through, connection.name, position);
     if (told !== undefined) return { ...told.page, caughtUp: position <= offsetOf(told.page.through) };
     if (live || position - this.#through > NEAR_BYTES) this.#follow();
@@ -163,12 +167,15 @@ export class PageSource {
     });
   }
 
-  /** Until the subscription has news, or has been silent for so long that it is near the end. Errors: Aborted. */
+  /** Until the subscription has news, and all that came with them, or has been silent for so long that it is near the end. Errors: Aborted. */
   async #hear(): Promise<void> {
     const { connection, signal } = this.#options;
+    const { clock } = connection.environment;
     this.#hearing = new AbortController();
     const woken = signal === undefined ? this.#hearing.signal : AbortSignal.any([this.#hearing.signal, signal]);
-    await delay(connection.environment.clock, QUIET_MS, woken).catch(() => undefined);
+    await delay(clock, QUIET_MS, woken).catch(() => undefined);
+    // The events of one packet are told one by one: a page of each would cost more than the events do.
+    await new Promise<void>((resolve) => clock.immediate(resolve));
     throwIfAborted(signal, "reading the log");
   }
 }

@@ -4,6 +4,7 @@ import type { EventStore } from "../../../src/store/event-store.ts";
 import { recordingLogger } from "../../../src/testing/manual-environment.ts";
 import { proxyTo, type Proxy } from "../../support/proxy.ts";
 import { appendOf, readChecked, until } from "../postgres/shared.ts";
+import { streamResets } from "./stream-resets.ts";
 import { append, bench, follow, idsOf, type Bench } from "./support.ts";
 
 describe("EventStoreDB that fails", () => {
@@ -256,6 +257,24 @@ describe("EventStoreDB that fails", () => {
     }
   });
 
+  it("a connection that the server closes, as after too many cancelled calls, costs a read of the log a second look", { timeout: 20_000 }, async () => {
+    const logger = recordingLogger();
+    const store = await it_.open({ timeoutMs: 10_000, environment: { logger } });
+    await append(store, appendOf("order-1", 0, Array.from({ length: 20 }, (_, n) => id(n))));
+    const stalled = fault({ on: "read", stream: "cart-1", action: { kind: "drop-reply" } });
+    const abort = new AbortController();
+    // Node's HTTP/2 server takes 1,000 resets at once, and 33 more a second.
+    const cancelled = Array.from({ length: 1200 }, () => store.readStream("cart-1", { signal: abort.signal }).catch((error: unknown) => error));
+    await until(() => stalled.met === cancelled.length, "the reads being under way");
+    const slow = fault({ on: "read", stream: "$all", times: 1, action: { kind: "drop-reply" } });
+    const reading = readChecked(store, {}, { gaps: true });
+    await until(() => slow.met === 1, "the log being read");
+    abort.abort();
+    expect((await reading).size).toBe(20);
+    expect(logger.lines).toMatchObject([{ level: "warn", fields: { error: { details: { status: 13 } } } }]);
+    await Promise.all(cancelled);
+  });
+
   it("11: an append of nothing is refused", async () => {
     const store = await it_.open();
     expect(await append(store, { stream: "order-1", expected: "any", events: [] })).toMatchObject({ kind: "refused", code: "invalid" });
@@ -387,6 +406,24 @@ describe("EventStoreDB that fails", () => {
       await until(() => follower.events.length >= 40, "all events come");
       expect(follower.events.map((event) => event.version)).toEqual(Array.from({ length: 40 }, (_, index) => index + 1));
       await follower.stop();
+    });
+
+    it("reads and subscriptions of the log that are not given up reset no stream", async () => {
+      const resets = streamResets();
+      proxy.cutAfter = (bytes) => (resets.read(bytes), false);
+      const store = await it_.open({ connection: proxy.url });
+      const follower = follow(store);
+      // With the category, the log's last event is one of another; without, it is one that is read.
+      for (let n = 0; n < 15; n++) await append(store, appendOf(n % 5 === 4 ? "cart-1" : "order-1", "any", [id(n)]));
+      for (const categories of [["order"], ["order", "cart"]]) {
+        const events = [];
+        for await (const page of store.readAll({ categories, pageSize: 4 })) events.push(...page.events);
+        expect(events).toHaveLength(categories.length === 1 ? 12 : 15);
+      }
+      await until(() => follower.events.length === 15, "all events come");
+      expect([proxy.accepted, resets.count]).toEqual([1, 0]);
+      await follower.stop();
+      await until(() => resets.count === 1, "the subscription that is given up is cancelled");
     });
 
     it("a network that swallows everything for a while costs the bound of each call, and is of use again", { timeout: 30_000 }, async () => {
