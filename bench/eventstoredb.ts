@@ -4,9 +4,10 @@
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { tidemark, type App } from "../src/index.ts";
+import { tidemark } from "../src/index.ts";
 import { eventStoreDBStore } from "../src/store/eventstoredb/index.ts";
-import { Account, movement } from "./account.ts";
+import { Account } from "./account.ts";
+import { depositing } from "./depositing.ts";
 import { against, compared, type Result } from "./figures.ts";
 import { fill } from "./fill.ts";
 import { interleaved, load, rate, timed, type Benchmark, type BenchOptions } from "./harness.ts";
@@ -133,21 +134,6 @@ async function consumed(pages: AsyncIterable<{ readonly events: readonly unknown
     if (seen >= events) return;
   }
   throw new Error(`${seen} events were read`);
-}
-
-/** Commands a second. Throws when one fails or is rejected. */
-async function depositing(app: App, count: number, inFlight: number, idOf: (index: number) => string): Promise<number> {
-  const ms = await timed(() =>
-    load(
-      count,
-      inFlight,
-      (index) => app.at(Account, idOf(index)).deposit(movement(index)),
-      (result) => {
-        if (!result.ok) throw new Error(`a deposit was rejected: ${result.code}`);
-      },
-    ),
-  );
-  return rate(count, ms);
 }
 
 /** `cpuMs`: what the test server has used of the CPU, where the system tells it. */

@@ -12,9 +12,11 @@ import { kafkaBackend, kafkaStore, type KafkaStoreOptions } from "../src/store/k
 import { partitionOf } from "../src/store/kafka/partitioner.ts";
 import { memoryViews } from "../src/store/memory/index.ts";
 import { Account, movement } from "./account.ts";
+import { depositing } from "./depositing.ts";
 import { against, compared, median, type Result } from "./figures.ts";
 import { fill } from "./fill.ts";
-import { inTempFolder, interleaved, load, quiet, rate, timed, type Benchmark, type BenchOptions } from "./harness.ts";
+import { inTempFolder, interleaved, quiet, rate, timed, type Benchmark, type BenchOptions } from "./harness.ts";
+import { untilSeen } from "./until-seen.ts";
 import { rawKafka, type RawKafka } from "./raw-kafka.ts";
 
 /** Streams that commands go round: more than commands in flight, so that each is an append of its own. */
@@ -63,10 +65,10 @@ async function commands({ brokers, raw, quick, note }: Place, partitions: number
   return inTempFolder(async (folder) => {
     await using inMemory = await opened(brokers, { partitions });
     await using onDisk = await opened(brokers, { partitions, index: join(folder, "index.db") });
-    for (const { app } of [inMemory, onDisk]) await depositing(app, STREAMS, IN_FLIGHT);
+    for (const { app } of [inMemory, onDisk]) await depositing(app, STREAMS, IN_FLIGHT, idOf);
     const figures = await interleaved(quick ? 2 : 4, {
-      memory: () => depositing(inMemory.app, count, IN_FLIGHT),
-      sqlite: () => depositing(onDisk.app, count, IN_FLIGHT),
+      memory: () => depositing(inMemory.app, count, IN_FLIGHT, idOf),
+      sqlite: () => depositing(onDisk.app, count, IN_FLIGHT, idOf),
       raw: async () => rate(count, await timed(() => raw.batches(topic, partitions, count, IN_FLIGHT))),
     });
     const common = { unit: "commands/s", better: "more", reference: figures.raw, referenceName: "idempotent sendBatch" } as const;
@@ -83,7 +85,7 @@ async function single({ brokers, raw, quick, note }: Place): Promise<readonly Re
   const topic = newPrefix();
   await raw.createTopic(topic, 1);
   await using own = await opened(brokers, { partitions: 1 });
-  await depositing(own.app, STREAMS, IN_FLIGHT);
+  await depositing(own.app, STREAMS, IN_FLIGHT, idOf);
   const figures = await interleaved(quick ? 2 : 4, {
     tidemark: () => middle(count, (index) => own.app.at(Account, idOf(index)).deposit(movement(index))),
     raw: () => middle(count, () => raw.batches(topic, 1, 1, 1)),
@@ -96,14 +98,14 @@ async function transactions({ brokers, raw, quick, note }: Place): Promise<reado
   const topic = newPrefix();
   await raw.createTopic(topic, 1);
   await using own = await opened(brokers, { partitions: 1 });
-  await depositing(own.app, STREAMS, IN_FLIGHT);
+  await depositing(own.app, STREAMS, IN_FLIGHT, idOf);
   const results: Result[] = [];
   for (const group of [1, 10, 100, 500]) {
     const title = `groups of ${group}, one partition`;
     note(`${title}, beside a transaction for each`);
     const groups = quick ? 100 : 300;
     const figures = await interleaved(quick ? 1 : 3, {
-      tidemark: () => depositing(own.app, Math.max(groups * group, 2000), group),
+      tidemark: () => depositing(own.app, Math.max(groups * group, 2000), group, idOf),
       raw: async () => rate(groups * group, await timed(() => raw.transactions(topic, groups, group))),
     });
     results.push(compared({ case: title, unit: "events/s", better: "more", tidemark: figures.tidemark, reference: figures.raw, referenceName: "a transaction each", ...(group === 1 ? { goal: 10 } : {}) }));
@@ -189,19 +191,7 @@ async function caughtUp(options: KafkaStoreOptions, events: number): Promise<num
   const views = memoryViews();
   const runner = createRunner(entries, { store, views, environment: environmentOf() });
   try {
-    return await timed(async () => {
-      await runner.start();
-      await new Promise<void>((resolve, reject) => {
-        const end = runner.onAdvance(look);
-        function look(): void {
-          if (runner.error !== undefined) reject(runner.error);
-          else if (runner.checkpoint().events < events) return;
-          else resolve();
-          end();
-        }
-        look();
-      });
-    });
+    return await timed(() => untilSeen(runner, events));
   } finally {
     await runner.stop();
     await views.close();
@@ -250,21 +240,6 @@ async function opened(brokers: readonly string[], options: Partial<KafkaStoreOpt
 const idOf = (index: number): string => `a${index % STREAMS}`;
 
 const streamsOf = (count: number): string[] => Array.from({ length: count }, (_, index) => `account-a${index}`);
-
-/** Commands a second. Throws when one fails or is rejected. */
-async function depositing(app: App, count: number, inFlight: number): Promise<number> {
-  const ms = await timed(() =>
-    load(
-      count,
-      inFlight,
-      (index) => app.at(Account, idOf(index)).deposit(movement(index)),
-      (result) => {
-        if (!result.ok) throw new Error(`a deposit was rejected: ${result.code}`);
-      },
-    ),
-  );
-  return rate(count, ms);
-}
 
 async function middle(count: number, task: (index: number) => Promise<unknown>): Promise<number> {
   const times: number[] = [];

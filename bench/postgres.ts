@@ -11,6 +11,7 @@ import { createRunner } from "../src/readmodel/runner.ts";
 import { bigintArray, intArray, textArray } from "../src/store/postgres/binary-array.ts";
 import { postgresStore, postgresViews } from "../src/store/postgres/index.ts";
 import { Account, movement } from "./account.ts";
+import { depositing } from "./depositing.ts";
 import { emmettOnPostgres, type EmmettOnPostgres } from "./emmett-postgres.ts";
 import { against, compared, median, percentile, type Result } from "./figures.ts";
 import { fill } from "./fill.ts";
@@ -295,21 +296,6 @@ async function generate(bench: Bench, schema: string, events: number): Promise<v
 async function withApp<T>(store: string, work: (app: App) => Promise<T>): Promise<T> {
   await using app = await tidemark({ store, aggregates: [Account] });
   return await work(app);
-}
-
-/** Commands a second. Throws when one fails or is rejected. */
-async function depositing(app: App, count: number, inFlight: number, idOf: (index: number) => string): Promise<number> {
-  const ms = await timed(() =>
-    load(
-      count,
-      inFlight,
-      (index) => app.at(Account, idOf(index)).deposit(movement(index)),
-      (result) => {
-        if (!result.ok) throw new Error(`a deposit was rejected: ${result.code}`);
-      },
-    ),
-  );
-  return rate(count, ms);
 }
 
 async function inDatabase<T>(work: (bench: Bench) => Promise<T>): Promise<T> {

@@ -10,6 +10,7 @@ import { Account, movement } from "./account.ts";
 import { against, median, percentile, type Result } from "./figures.ts";
 import { fill } from "./fill.ts";
 import { interleaved, inTempFolder, rate, timed, type Benchmark, type BenchOptions } from "./harness.ts";
+import { untilSeen } from "./until-seen.ts";
 
 interface Balance {
   readonly id: string;
@@ -70,19 +71,7 @@ function catchUp({ quick, note }: BenchOptions): Promise<readonly Result[]> {
 async function rebuilt(store: EventStore, views: ViewStore, events: number): Promise<number> {
   const runner = createRunner(balances, { store, views, environment: environmentOf() });
   try {
-    const ms = await timed(async () => {
-      await runner.start();
-      await new Promise<void>((resolve, reject) => {
-        const end = runner.onAdvance(look);
-        function look(): void {
-          if (runner.error !== undefined) reject(runner.error);
-          else if (runner.checkpoint().events < events) return;
-          else resolve();
-          end();
-        }
-        look();
-      });
-    });
+    const ms = await timed(() => untilSeen(runner, events));
     const rows = await runner.reader().find({}, { limit: 10_000 });
     const wrong = rows.find((row) => row.movements !== events / STREAMS.length);
     if (rows.length !== STREAMS.length || wrong !== undefined) throw new Error(`the view holds ${rows.length} accounts, and ${JSON.stringify(wrong)}`);

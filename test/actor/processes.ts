@@ -1,6 +1,7 @@
 /** Apps in processes of their own, called from here. */
+import { join } from "node:path";
 import type { CallOptions } from "../../src/index.ts";
-import { start } from "../store/sqlite/support.ts";
+import { start } from "../support/processes.ts";
 
 export interface RemoteCall {
   readonly n: number;
@@ -25,7 +26,7 @@ export interface RemoteApp {
 
 /** Starts a process with an app on this file; resolves when it takes calls. */
 export async function remoteApp(file: string): Promise<RemoteApp> {
-  const child = start("../../actor/child.ts", file);
+  const child = start(join(import.meta.dirname, "child.ts"), file);
   const open = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
   let calls = 0;
   const ready = new Promise<unknown>((resolve, reject) => open.set(0, { resolve, reject }));

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { tidemark } from "../../src/index.ts";
 import { Account, balances } from "../actor/account.ts";
-import { folder, randomFrom, start } from "../store/sqlite/support.ts";
+import { folder, randomFrom } from "../store/sqlite/support.ts";
+import { start } from "../support/processes.ts";
 
 const SEED = Number(process.env["TIDEMARK_SEED"] ?? Math.floor(Math.random() * 1e9));
 const CUTS = 30;
@@ -16,7 +17,7 @@ interface Acknowledged {
 
 /** Starts the child and kills it with SIGKILL once it has printed `lines` lines and so many microseconds have passed. */
 async function cut(file: string, name: string, lines: number, after: number): Promise<Acknowledged[]> {
-  const child = start(join("../../app", "kill-child.ts"), file, name);
+  const child = start(join(import.meta.dirname, "kill-child.ts"), file, name);
   let armed = false;
   child.onLine = () => {
     if (armed || child.lines.length < lines) return;

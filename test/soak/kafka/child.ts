@@ -3,12 +3,12 @@
  * an orderly way.
  */
 import { createInterface } from "node:readline";
-import { isTidemarkError, tidemark } from "../../../src/index.ts";
+import { tidemark } from "../../../src/index.ts";
 import { kafkaBackend } from "../../../src/store/kafka/index.ts";
 import { detour } from "../../store/kafka/attacks/points.ts";
 import { randomFrom } from "../../store/sqlite/support.ts";
 import { Account, balances } from "../processes/account.ts";
-import type { CallRecord } from "../processes/record.ts";
+import { calls } from "../processes/calls.ts";
 
 export interface ChildOptions {
   readonly brokers: readonly string[];
@@ -27,8 +27,6 @@ const CALLERS = 250;
 const PAUSE_MS = 20;
 
 const random = randomFrom(seed);
-const draw = (below: number): number => Math.floor(random() * below);
-const clock = (): number => Number(process.hrtime.bigint());
 let ending = false;
 
 detour(ports);
@@ -39,47 +37,16 @@ createInterface({ input: process.stdin }).on("line", (line) => {
   if (line === "end") ending = true;
 });
 
-/** Commands whose outcome the caller does not know, or that it sends once more for good measure. */
-const again: { readonly id: string; readonly amount: number; readonly call: "deposit" | "withdraw"; readonly commandId: string }[] = [];
-
-async function once(caller: number, n: number): Promise<void> {
-  const repeated = random() < 0.2 ? again.shift() : undefined;
-  const id = repeated?.id ?? `s${draw(STREAMS)}`;
-  const kind = random();
-  const call = repeated?.call ?? (kind < 0.55 ? "deposit" : kind < 0.95 ? "withdraw" : kind < 0.97 ? "settle" : kind < 0.99 ? "state" : "read");
-  const amount = repeated?.amount ?? 1 + draw(50);
-  const commandId = repeated?.commandId ?? `${name}.${caller}.${n}`;
-  const handle = app.at(Account, id);
-  const begun = clock();
-  let answer: CallRecord["answer"];
-  try {
-    if (call === "state") {
-      const { version, state } = await handle.state();
-      answer = { kind: "state", version, balance: state.balance };
-    } else if (call === "read") {
-      const { version, token } = await handle.state();
-      const row = await app.query(balances, (view) => view.get(id), { atLeast: token, timeoutMs: 20_000 });
-      answer = { kind: "row", wanted: version, version: row?.version ?? 0, balance: row?.balance ?? 0 };
-    } else {
-      const result = call === "settle" ? await handle.settle() : call === "deposit" ? await handle.deposit({ amount }, { commandId }) : await handle.withdraw({ amount }, { commandId });
-      if (result.ok) answer = { kind: "accepted", version: result.version, events: result.events.length };
-      else answer = { kind: "rejected", version: result.decidedAt.version, balance: result.details.balance };
-      if ((call === "deposit" || call === "withdraw") && random() < 0.01) again.push({ id, amount, call, commandId });
-    }
-  } catch (error) {
-    if (!isTidemarkError(error)) throw error;
-    answer = { kind: "error", code: error.code };
-    if ((call === "deposit" || call === "withdraw") && error.retryable) again.push({ id, amount, call, commandId });
-  }
-  const record: CallRecord = { begun, ended: clock(), stream: `account-${id}`, call, amount, answer, ...(call === "deposit" || call === "withdraw" ? { commandId } : {}) };
-  process.stdout.write(`${JSON.stringify(record)}\n`);
-  if (answer.kind === "error") await new Promise((resolve) => setTimeout(resolve, PAUSE_MS * (0.5 + random())));
-}
+const once = calls({ app, name, random, streams: STREAMS, kinds: [[0.55, "deposit"], [0.95, "withdraw"], [0.97, "settle"], [0.99, "state"], [1, "read"]], repeats: 0.2, keeps: 0.01 });
 
 process.stdout.write("ready\n");
 await Promise.all(
   Array.from({ length: CALLERS }, async (_, caller) => {
-    for (let n = 0; !ending; n++) await once(caller, n);
+    for (let n = 0; !ending; n++) {
+      const record = await once(caller, n);
+      process.stdout.write(`${JSON.stringify(record)}\n`);
+      if (record.answer.kind === "error") await new Promise((resolve) => setTimeout(resolve, PAUSE_MS * (0.5 + random())));
+    }
   }),
 );
 await app.close();

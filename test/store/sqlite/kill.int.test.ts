@@ -1,14 +1,16 @@
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { EventStore } from "../../../src/store/event-store.ts";
 import type { Position } from "../../../src/store/position.ts";
 import { sqliteStore, sqliteViews } from "../../../src/store/sqlite/index.ts";
-import { COUNTERS, folder, randomFrom, start } from "./support.ts";
+import { start } from "../../support/processes.ts";
+import { COUNTERS, folder, randomFrom } from "./support.ts";
 
 const SEED = Number(process.env["TIDEMARK_SEED"] ?? 20_261_124);
 
 /** Starts a child and kills it with SIGKILL at the `nth` line it prints; resolves with its lines once it is gone. */
 async function cut(mode: string, file: string, seed: number, nth: number): Promise<readonly string[]> {
-  const child = start("child.ts", mode, file, String(seed));
+  const child = start(join(import.meta.dirname, "child.ts"), mode, file, String(seed));
   child.onLine = () => {
     if (child.lines.length >= nth) child.process.kill("SIGKILL");
   };

@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { systemClock } from "../../../src/environment.ts";
@@ -6,13 +7,14 @@ import { sqliteStore } from "../../../src/store/sqlite/index.ts";
 import { eventsOn } from "../../../src/store/sqlite/sqlite-events.ts";
 import { SqliteFile } from "../../../src/store/sqlite/sqlite-file.ts";
 import { environmentOf } from "../../../src/environment.ts";
-import { appendOf, folder, start, STREAMS, until, type Child } from "./support.ts";
+import { start, type Child } from "../../support/processes.ts";
+import { appendOf, folder, STREAMS, until } from "./support.ts";
 
 describe("several processes on one file", () => {
   let files: ReturnType<typeof folder>;
   const children: Child[] = [];
   const child = (...args: readonly string[]): Child => {
-    const started = start("child.ts", ...args);
+    const started = start(join(import.meta.dirname, "child.ts"), ...args);
     children.push(started);
     return started;
   };

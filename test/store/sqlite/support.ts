@@ -1,4 +1,3 @@
-import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -24,34 +23,6 @@ export async function until(condition: () => boolean | Promise<boolean>, what: s
     if (performance.now() > deadline) throw new Error(`${what} did not happen within ${withinMs} ms`);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
-}
-
-export interface Child {
-  readonly process: ChildProcess;
-  /** Whole lines that it printed; a line that the kill cut off is not among them. */
-  readonly lines: string[];
-  /** Calls back for each line. */
-  onLine: (line: string) => void;
-  readonly exited: Promise<number | null>;
-  send(line: string): void;
-}
-
-/** Starts a script of this folder in a process of its own. */
-export function start(script: string, ...args: readonly string[]): Child {
-  const process_ = spawn(process.execPath, [join(import.meta.dirname, script), ...args], { stdio: ["pipe", "pipe", "inherit"] });
-  const exited = new Promise<number | null>((resolve) => process_.once("close", resolve));
-  const child: Child = { process: process_, lines: [], onLine: () => undefined, exited, send: (line) => void process_.stdin.write(`${line}\n`) };
-  process_.stdin.on("error", () => undefined);
-  let rest = "";
-  process_.stdout.setEncoding("utf8").on("data", (chunk: string) => {
-    const parts = (rest + chunk).split("\n");
-    rest = parts.pop() ?? "";
-    for (const line of parts) {
-      child.lines.push(line);
-      child.onLine(line);
-    }
-  });
-  return child;
 }
 
 /** For the scripts: answers to a line of the parent. */
