@@ -1,5 +1,5 @@
 import { InvalidArgument } from "../errors.ts";
-import { assertKnown, type OptionNames } from "../known-options.ts";
+import { assertKnown } from "../known-options.ts";
 import { commandWindowDefaults, commandWindowOptions, type CommandWindowOptions } from "./command-window.ts";
 
 /** Bounds of actors; sizes count, times are milliseconds. */
@@ -39,22 +39,9 @@ export const actorDefaults: ActorOptions = Object.freeze({
   commandWindow: commandWindowDefaults,
 });
 
-const NAMES: OptionNames<ActorOptions> = {
-  mailboxCapacity: true,
-  maxPendingCommands: true,
-  maxActors: true,
-  maxBytes: true,
-  idleTimeoutMs: true,
-  attempts: true,
-  retryPauseMs: true,
-  assumeNewAfter: true,
-  commandTimeoutMs: true,
-  commandWindow: true,
-};
-
 /** Completes and checks options. Errors: InvalidArgument that names the option. */
 export function actorOptions(given: Partial<ActorOptions> = {}): ActorOptions {
-  assertKnown(given, NAMES, "actors");
+  assertKnown(given, actorDefaults, "actors");
   const options = { ...actorDefaults, ...given, commandWindow: commandWindowOptions(given.commandWindow) };
   for (const [name, value] of Object.entries(options)) {
     const least = name === "assumeNewAfter" ? 0 : 1;

@@ -13,7 +13,7 @@
  */
 import { hash } from "node:crypto";
 import { InvalidArgument } from "../errors.ts";
-import { assertKnown, type OptionNames } from "../known-options.ts";
+import { assertKnown } from "../known-options.ts";
 import type { EventMetadata } from "../store/event-store.ts";
 
 export interface CommandWindowOptions {
@@ -25,11 +25,9 @@ export interface CommandWindowOptions {
 
 export const commandWindowDefaults: CommandWindowOptions = Object.freeze({ capacity: 1000, windowMs: 7 * 24 * 60 * 60 * 1000 });
 
-const NAMES: OptionNames<CommandWindowOptions> = { capacity: true, windowMs: true };
-
 /** Completes and checks options, once for all windows; errors: InvalidArgument. */
 export function commandWindowOptions(given: Partial<CommandWindowOptions> = {}): CommandWindowOptions {
-  assertKnown(given, NAMES, "commandWindow");
+  assertKnown(given, commandWindowDefaults, "commandWindow");
   const options = { ...commandWindowDefaults, ...given };
   for (const name of ["capacity", "windowMs"] as const) {
     if (!Number.isSafeInteger(options[name]) || options[name] < 1) {

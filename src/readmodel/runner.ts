@@ -17,7 +17,7 @@
 import { InvalidArgument, isTidemarkError, ReadModelStopped, StaleRead, UnsupportedByStore, type TidemarkError } from "../errors.ts";
 import type { Environment } from "../environment.ts";
 import { jsonCodec, type Codec } from "../store/codec.ts";
-import { assertKnown, type OptionNames } from "../known-options.ts";
+import { assertKnown } from "../known-options.ts";
 import type { EventStore, StoredEvent } from "../store/event-store.ts";
 import { covers, type Position } from "../store/position.ts";
 import { decoderOf } from "./decode.ts";
@@ -97,11 +97,9 @@ export interface Runner<V> {
   onAdvance(listener: () => void): () => void;
 }
 
-const NAMES: OptionNames<RunnerOptions> = { pageSize: true, attempts: true, firstPauseMs: true, maxPauseMs: true, idleSaveMs: true, stopTimeoutMs: true, maxStagedRows: true };
-
 /** Makes the runner of a read model; nothing happens before `start()`. Errors: UnsupportedByStore, InvalidArgument. */
 export function createRunner<V>(model: ReadModel<V>, ports: RunnerPorts, options: Partial<RunnerOptions> = {}): Runner<V> {
-  assertKnown(options, NAMES, "projections");
+  assertKnown(options, runnerDefaults, "projections");
   const merged = { ...runnerDefaults, ...options };
   for (const [name, value] of Object.entries(merged)) {
     if (!Number.isFinite(value) || value < 0 || (value === 0 && name !== "idleSaveMs")) throw new InvalidArgument(`${name} must be a number above 0`, { details: { option: name } });

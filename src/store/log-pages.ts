@@ -2,7 +2,7 @@
  * Iterates over the pages of a log, and waits for more when it is live: the half of `readAll` and `subscribe` that is the same for every store. Calls of `next` are
  * answered one after the other.
  *
- * L1 A page is read when the consumer asks for it, never before: back-pressure is the consumer's own pace.
+ * L1 A page is given when the consumer asks for it, and the store reads at most one beyond it: back-pressure is the consumer's own pace.
  * L2 News that come at any time after a page was asked for are remembered until the next one is: the hand-over to live misses nothing.
  * L3 Waiting ends with news, the signal, `close()` and `return()`, whichever comes first.
  * L4 A live iteration outlives outages of its store: it reads again where it stood, with growing pauses, whether or not there are news.

@@ -288,8 +288,9 @@ export class PartitionWriter {
     const { random, logger } = environment;
     const signal = this.#ending.signal;
     const draw = (): Promise<ProducerIdentity> => insist(() => cluster.initProducerId(transactionalId), { environment, boundMs: requestTimeoutMs, what: `a new epoch for ${log.lane}`, signal });
-    let identity = await draw();
-    for (let drawn = 1, { producerId } = identity; this.#fenced >= MAX_FENCED && drawn < EPOCHS_AT_ONCE && identity.producerId === producerId; drawn++) identity = await draw();
+    const first = await draw();
+    let identity = first;
+    if (this.#fenced >= MAX_FENCED) for (let drawn = 1; drawn < EPOCHS_AT_ONCE && identity.producerId === first.producerId; drawn++) identity = await draw();
     const nonce = nonceOf(random.uuid());
     writeClaim(this.#batch, { nonce, writer, ...identity, previous: log.claim?.nonce ?? null });
     const sent = await this.#send(this.#finish(identity, 0));
