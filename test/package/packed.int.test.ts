@@ -33,7 +33,8 @@ beforeAll(async () => {
   for (const { code } of installations) await project.shell(code.replace("mkdir src", "mkdir -p src"));
 }, 180_000);
 
-afterAll(() => project.remove());
+// Thousands of files, on a disk that others flush meanwhile.
+afterAll(() => project.remove(), 120_000);
 
 describe("the package", () => {
   it("holds what its entries name, sources for its source maps, and no tests", () => {
