@@ -346,6 +346,7 @@ class ModelRunner<V> implements Runner<V> {
       await this.#until(next, () => next.state === "live");
       await this.#handOver(next);
     } catch (error) {
+      this.#followOn();
       if (this.#stopping !== undefined || this.#superseded === next) return;
       this.#error = next.error ?? (isTidemarkError(error) ? error : new ReadModelStopped(`the new version of read model ${this.model.name} could not take over`, { cause: error }));
       this.#changed();
@@ -358,6 +359,8 @@ class ModelRunner<V> implements Runner<V> {
   /** R3: answers from `next` as soon as it has passed the place where the build that answers now stands. */
   async #handOver(next: Following): Promise<void> {
     for (;;) {
+      // What answers now is then another process's work, and nothing takes its place.
+      if (this.#superseded === next) throw this.#madeElsewhere();
       const old = this.#answering();
       if (this.#follows(old)) await old.stop();
       if (await this.#knowsItsPlace(old)) {
@@ -367,6 +370,18 @@ class ModelRunner<V> implements Runner<V> {
       } else if (this.#serving !== old) continue;
       return this.#swap(next);
     }
+  }
+
+  /** The build that answers was stopped for a hand-over that did not come about. */
+  #followOn(): void {
+    const serving = this.#serving;
+    if (this.#stopping !== undefined || this.#paused || serving === undefined || serving.error !== undefined || !this.#follows(serving)) return;
+    serving.start();
+  }
+
+  #madeElsewhere(): ReadModelStopped {
+    const { name: model } = this.model;
+    return new ReadModelStopped(`another process has rebuilt read model ${model}`, { details: { model } });
   }
 
   /** Reads a build's place; false when it was dropped. */
@@ -385,7 +400,7 @@ class ModelRunner<V> implements Runner<V> {
   async #runRebuild(): Promise<void> {
     const { name: model, version } = this.model;
     const { views, environment } = this.#ports;
-    const old = this.#answering();
+    this.#answering();
     if (this.#stopping !== undefined) throw new ReadModelStopped(`read model ${model} is stopped`, { details: { model } });
     if (this.#building !== undefined) throw new ReadModelStopped(`version ${version} of read model ${model} is being built already`, { details: { model, version } });
     const builds = await views.builds(model);
@@ -397,11 +412,11 @@ class ModelRunner<V> implements Runner<V> {
       await this.#until(next, () => next.state === "live");
       await this.#handOver(next);
     } catch (error) {
+      this.#followOn();
       if (this.#superseded === next) return;
       if (this.#building === next) this.#building = undefined;
       await next.close();
       if (this.#stopping === undefined) {
-        if (!this.#paused && old.error === undefined && this.#serving === old && this.#follows(old)) old.start();
         await views.drop(next.key).catch((cause: unknown) => environment.logger.warn({ model, error: cause }, "an unfinished build could not be dropped"));
       }
       throw next.error ?? error;
@@ -417,7 +432,7 @@ class ModelRunner<V> implements Runner<V> {
       const look = (): void => {
         if (this.#stopping !== undefined) reject(new ReadModelStopped(`read model ${this.model.name} was stopped`, { details: { model: this.model.name } }));
         else if (follower?.error !== undefined) reject(follower.error);
-        else if (follower !== undefined && this.#superseded === follower) reject(new ReadModelStopped(`another process has rebuilt read model ${this.model.name}`, { details: { model: this.model.name } }));
+        else if (follower !== undefined && this.#superseded === follower) reject(this.#madeElsewhere());
         else if (condition()) resolve();
         else return;
         end();

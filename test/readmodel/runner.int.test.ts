@@ -742,6 +742,45 @@ describe("rebuild", () => {
     expect(await first.reader().get("a")).toMatchObject({ n: 21 });
     await Promise.all([first.stop(), second.stop()]);
   });
+
+  it("that another process has overtaken at its hand-over leaves the read model following", async () => {
+    const log = memoryLog();
+    const data = memoryViewData();
+    const store = memoryStore({ log });
+    const views = memoryViews({ data });
+    const overtaken = Promise.withResolvers<void>();
+    let asks = 0;
+    const second = runnerOf(counting(), {
+      store,
+      views: patched(views, {
+        open: async (key, definition, options) => {
+          const view = await views.open(key, definition, options);
+          if (key.build > 1) return view;
+          return patched(view, {
+            // Once the build is stopped for the hand-over its place is asked for, and the answer comes late.
+            checkpoint: async () => {
+              if (second.progress().state === "rebuilding" && ++asks > 0) await overtaken.promise;
+              return view.checkpoint();
+            },
+          });
+        },
+      }),
+    });
+    const first = runnerOf(counting(), { store: memoryStore({ log }), views });
+    await Promise.all([first.start(), second.start()]);
+    const position = await placed(store, "a");
+    await Promise.all([reached(first, position), reached(second, position)]);
+    const rebuilt = second.rebuild();
+    await eventually(() => asks > 0);
+    await first.rebuild();
+    overtaken.resolve();
+    await rebuilt;
+    await first.stop();
+    await reached(second, await placed(store, "a"));
+    expect(second.progress().state).toBe("live");
+    expect(await second.reader().get("a")).toMatchObject({ n: 2 });
+    await second.stop();
+  });
 });
 
 describe("a new version", () => {
