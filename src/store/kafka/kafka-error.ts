@@ -37,20 +37,24 @@ export async function insist<T>(work: () => Promise<T>, { environment, boundMs, 
   const since = clock.elapsed();
   for (let failures = 0; ; failures++) {
     if (signal?.aborted === true) throw new Aborted(`${what} was aborted`, { cause: signal.reason });
+    const began = clock.elapsed();
     try {
       return await work();
     } catch (error) {
       if (!isSeamError(error) || isFinal(error) || clock.elapsed() - since >= boundMs) throw toTidemarkError(error, what);
       environment.logger.debug({ error }, `${what} is tried again`);
     }
-    await pause(environment, failures, signal);
+    await pause(environment, failures, signal, clock.elapsed() - began);
   }
 }
 
-/** Waits before another try: doubled, jittered, bounded; ends early, without an error, when the signal aborts. */
-export function pause({ clock, random }: Environment, failures: number, signal?: AbortSignal): Promise<void> {
+/**
+ * Waits before another try: doubled, jittered, bounded; ends early, without an error, when the signal aborts. `spent`: milliseconds that the try itself took; they
+ * count, so that after an answer that never came there is no pause on top.
+ */
+export function pause({ clock, random }: Environment, failures: number, signal?: AbortSignal, spent = 0): Promise<void> {
   const most = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(failures, 10));
-  return delay(clock, Math.ceil(most * (0.5 + random.next() / 2)), signal).catch(() => undefined);
+  return delay(clock, Math.max(1, Math.ceil(most * (0.5 + random.next() / 2) - spent)), signal).catch(() => undefined);
 }
 
 /** The promise's answer, or Aborted as soon as the signal aborts; the work itself goes on. */

@@ -8,7 +8,7 @@
  * T4 OFFSET_OUT_OF_RANGE never moves the reader on its own. A log that begins above what was read is refused by name. A log that ends below it, or holds another
  *    event where the last one stood, was rewound: that is reported, waiting readers are told so, and the lane is built again from the log's start.
  * T5 The last event is compared with the log when an index is resumed and whenever the leader's epoch in the log has changed: only then can a log have been cut off.
- * T6 Every request has a bound; those who wait are told when the log could not be read for `boundMs`.
+ * T6 Every request has a bound; who waits is told when the log cannot be read and they have waited for `boundMs`. Who has come just now waits for another try.
  * T7 While this process writes, the tailer stands back: the writer sees by the offsets whether anybody else wrote.
  *
  * Longer than an adapter should be: reading, waiting and recognising another log share one state.
@@ -42,6 +42,8 @@ export interface PartitionLogOptions {
 
 interface Waiting {
   readonly offset: number;
+  /** By the elapsed clock. */
+  readonly since: number;
   resolve(): void;
   reject(error: Error): void;
 }
@@ -58,8 +60,6 @@ export class PartitionLog {
   #state: LaneState;
   #tail: Promise<void> | undefined;
   #failure: TidemarkError | undefined;
-  /** Since when nothing could be read. */
-  #failingSince: number | undefined;
   #leaderEpoch = -1;
   #highWatermark = Number.POSITIVE_INFINITY;
   /** When it was last told how far the reading is, or the reading began; undefined: it is not behind. */
@@ -137,7 +137,7 @@ export class PartitionLog {
         signal?.removeEventListener("abort", onAbort);
         answer();
       };
-      const waiting: Waiting = { offset, resolve: end(resolve), reject: (error) => end(() => reject(error))() };
+      const waiting: Waiting = { offset, since: this.#options.environment.clock.elapsed(), resolve: end(resolve), reject: (error) => end(() => reject(error))() };
       const onAbort = (): void => {
         this.#waiting = this.#waiting.filter((each) => each !== waiting);
         waiting.reject(new Aborted(`reading ${this.lane} was aborted`, { cause: signal?.reason }));
@@ -223,13 +223,13 @@ export class PartitionLog {
     const turn = turns(clock);
     let checked = this.#state.last === undefined;
     for (let failures = 0; !ending.aborted && this.#failure === undefined; ) {
+      const began = clock.elapsed();
       try {
         if (!checked && !(await this.#lastStillStands())) this.#rewound("its last event is not where the index has it");
         checked = true;
         await this.#standBack();
         const fetched = await link.fetch({ offset: this.#state.next, maxWaitMs: FETCH_WAIT_MS, maxBytes: FETCH_BYTES });
         failures = 0;
-        this.#failingSince = undefined;
         await this.#take(fetched);
         await turn();
       } catch (error) {
@@ -246,10 +246,9 @@ export class PartitionLog {
           return this.#fail(toTidemarkError(worse, `reading ${lane}`));
         }
         const now = clock.elapsed();
-        this.#failingSince ??= now;
-        if (now - this.#failingSince >= boundMs) this.#rejectAll(toTidemarkError(error, `reading ${lane}`));
+        this.#reject(toTidemarkError(error, `reading ${lane}`), ({ since }) => now - since >= boundMs);
         logger.debug({ lane, error }, "the log could not be read and is read again");
-        await pause(environment, failures++, ending);
+        await pause(environment, failures++, ending, now - began);
       }
     }
   }
@@ -364,7 +363,7 @@ export class PartitionLog {
     index.reset(this.lane);
     this.#highWatermark = Number.POSITIVE_INFINITY;
     this.#leaderEpoch = -1;
-    this.#rejectAll(error);
+    this.#reject(error);
     this.#moved({ topicId, next: 0, claim: undefined, last: undefined });
   }
 
@@ -380,14 +379,14 @@ export class PartitionLog {
 
   #fail(error: TidemarkError): void {
     this.#failure ??= error;
-    this.#rejectAll(this.#failure);
+    this.#reject(this.#failure);
     for (const listener of this.#listeners) listener();
   }
 
-  #rejectAll(error: Error): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const each of waiting) each.reject(error);
+  #reject(error: Error, whom: (each: Waiting) => boolean = () => true): void {
+    const told = this.#waiting.filter(whom);
+    this.#waiting = this.#waiting.filter((each) => !whom(each));
+    for (const each of told) each.reject(error);
   }
 }
 
