@@ -6,11 +6,15 @@
  * G3 Each append gets its own outcome; a store that breaks its promise (it throws, or answers too few) makes the outcome `unknown`, never "failed".
  * G4 Two appends of one stream are never in one group: actors send one at a time.
  * G5 A store of several lanes may tell an outcome before the whole group is answered: its sender goes on at once, and is told once.
+ * G6 A store that takes several groups at once gets what is open in equal shares, of LEAST_SHARE or more: while it works on one, the callers of another are answered and
+ *    decide anew. One group of everything would leave the store idle while they do, and them while it works.
  */
 import type { Clock } from "../environment.ts";
 import type { Append, AppendOutcome, EventStore } from "../store/event-store.ts";
 import type { Counters } from "./metrics.ts";
 
+/** G6: fewer appends than this are not worth a round trip of their own. */
+const LEAST_SHARE = 64;
 /** Most events, and most characters of data, in a group; a single append may be larger. */
 const MAX_GROUP_EVENTS = 10_000;
 const MAX_GROUP_CHARACTERS = 8 * 1024 * 1024;
@@ -32,6 +36,8 @@ export class Committer {
   readonly #counters: Counters;
   #waiting: Waiting[] = [];
   #inFlight = 0;
+  /** Appends of the groups that are under way. */
+  #underWay = 0;
   #scheduled = false;
 
   constructor(store: EventStore, clock: Clock, counters: Counters) {
@@ -57,6 +63,7 @@ export class Committer {
     while (this.#waiting.length > 0 && this.#inFlight < this.#store.capabilities.groupsInFlight) {
       const group = this.#nextGroup();
       this.#inFlight++;
+      this.#underWay += group.length;
       this.#counters.groups++;
       this.#counters.appends += group.length;
       void this.#commit(group);
@@ -64,7 +71,10 @@ export class Committer {
   }
 
   #nextGroup(): Waiting[] {
-    const most = this.#store.capabilities.maxAppendsInBatch;
+    const { maxAppendsInBatch, groupsInFlight } = this.#store.capabilities;
+    const open = this.#waiting.length + this.#underWay;
+    const shares = Math.min(groupsInFlight, Math.max(1, Math.floor(open / LEAST_SHARE))); // G6
+    const most = Math.min(maxAppendsInBatch, Math.ceil(open / shares));
     let count = 0;
     let events = 0;
     let characters = 0;
@@ -106,6 +116,7 @@ export class Committer {
       cause = error;
     }
     this.#inFlight--;
+    this.#underWay -= group.length;
     for (let index = 0; index < group.length; index++) settle(index, outcomes[index] ?? { kind: "unknown", cause: cause ?? new Error("the store did not answer this append") }); // G3
     this.#send();
     if (failure !== undefined) throw failure.error;

@@ -69,6 +69,33 @@ describe("group commit", () => {
     expect(store.groups.map((appends) => appends.length)).toEqual([4, 4, 2]);
   });
 
+  it("G6 gives a store that takes several groups at once equal shares of what is open, so that it is never idle while callers are answered", async () => {
+    const { app, settle, store } = await begin({ groupsInFlight: 2 });
+    store.hold();
+    const all = (): unknown[] => Array.from({ length: 200 }, (_, n) => watch(app.at(Account, `a${n}`).deposit({ amount: 1 })));
+    all();
+    await settle();
+    expect(store.groups.map((appends) => appends.length)).toEqual([100, 100]);
+    await store.release();
+    await settle();
+    store.hold();
+    watch(app.at(Account, "first").deposit({ amount: 1 }));
+    await settle();
+    all();
+    await settle();
+    // Beside a small group the rest is halved too: the other half goes when the small one is answered.
+    expect(store.groups.slice(2).map((appends) => appends.length)).toEqual([1, 101]);
+    await store.release();
+    await settle();
+    expect(store.groups.slice(4).map((appends) => appends.length)).toEqual([99]);
+  });
+
+  it("G6 splits nothing where shares would be small", async () => {
+    const { app, run, store } = await begin({ groupsInFlight: 16 });
+    await run(Promise.all(Array.from({ length: 127 }, (_, n) => app.at(Account, `a${n}`).deposit({ amount: 1 }))));
+    expect(store.groups.map((appends) => appends.length)).toEqual([127]);
+  });
+
   it("G4 never has two appends of one stream under way, whatever is in flight", async () => {
     const { app, settle, store } = await begin({ groupsInFlight: 16 });
     store.hold();
