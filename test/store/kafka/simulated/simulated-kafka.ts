@@ -2,6 +2,7 @@
  * The model of Kafka behind a simulated network, for the processes of a simulation: one partition with replicas, one coordinator, and what goes wrong with them.
  *
  * B1 A request travels to the broker, is carried out in one step, and its answer travels back. What is under way when its client dies or gives up may still arrive.
+ *    Whoever waits for an answer that never comes learns of it by the bound of the request, or when the network is whole again and the dead connection is reset.
  * B2 A batch is answered once every replica has it; until then readers do not see it, and a new leader may not have it.
  * B3 A fault is one that brokers have: a batch that was acknowledged is never lost, a code of those that are checked before an append never stands for a batch that
  *    was appended, and what the broker or the coordinator forgets are producers alone.
@@ -94,6 +95,8 @@ export class SimulatedKafka {
   forgot = false;
   readonly #options: SimulatedKafkaOptions;
   readonly #given: ProducerIdentity[] = [];
+  /** B1: fails those who wait for nothing. */
+  readonly unanswered = new Set<() => void>();
   readonly #awaited = new Set<{ readonly offset: number; settle(error?: BrokerRefusal): void }>();
   #folded = 0;
   #downUntil = 0;
@@ -121,6 +124,7 @@ export class SimulatedKafka {
 
   heal(): void {
     this.#downUntil = this.#leaderlessUntil = this.#slowUntil = 0;
+    for (const reset of [...this.unanswered]) reset();
   }
 
   /** Does what is planned to brokers and coordinator; false where it is none of theirs. */
@@ -375,10 +379,12 @@ class SimulatedCluster implements KafkaCluster {
     return new Promise<T>((resolve, reject) => {
       const done = (answer: () => void): void => {
         timer.cancel();
+        kafka.unanswered.delete(onReset);
         closed.removeEventListener("abort", onClose);
         answer();
       };
       const onClose = (): void => done(() => reject(new RequestLost("closed", { sent: true })));
+      const onReset = (): void => reply(() => reject(new RequestLost("the connection was reset", { sent: true })));
       const timer = this.#host.environment.clock.setTimer(boundMs, () => done(() => reject(new RequestLost("no answer in time", { sent: true }))));
       closed.addEventListener("abort", onClose);
       const reply = (answer: () => void): void => {
@@ -386,10 +392,10 @@ class SimulatedCluster implements KafkaCluster {
       };
       world.post(kafka.latency(), () => {
         const obstacle = kafka.obstacle(topic);
-        if (obstacle === "never") return;
+        if (obstacle === "never") return void kafka.unanswered.add(onReset);
         if (obstacle !== undefined) return reply(() => reject(obstacle));
         run().then(
-          (value) => value !== undefined && reply(() => resolve(value)),
+          (value) => (value === undefined ? void kafka.unanswered.add(onReset) : reply(() => resolve(value))),
           (error: unknown) => reply(() => reject(error as Error)),
         );
       });
