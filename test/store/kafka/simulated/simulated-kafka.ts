@@ -124,7 +124,7 @@ export class SimulatedKafka {
 
   heal(): void {
     this.#downUntil = this.#leaderlessUntil = this.#slowUntil = 0;
-    for (const reset of [...this.unanswered]) reset();
+    for (const reset of this.unanswered) reset();
   }
 
   /** Does what is planned to brokers and coordinator; false where it is none of theirs. */
