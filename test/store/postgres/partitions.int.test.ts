@@ -2,10 +2,22 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import type { EventStore, LogPage } from "../../../src/store/event-store.ts";
 import { archivePostgres, postgresPartitions, postgresSnapshots, postgresStore, restorePostgres, type PostgresStoreOptions } from "../../../src/store/postgres/index.ts";
 import { run } from "../../../src/cli/run.ts";
+import { aggregate, tidemark as app, type App } from "../../../src/index.ts";
 import { appendOf, readChecked, until } from "./shared.ts";
 import { available, newSchema, testDatabase, type TestDatabase } from "./support.ts";
 
 const gaps = { gaps: true } as const;
+
+const Tally = aggregate("tally", {
+  initial: () => ({ sum: 0 }),
+  events: {
+    Added: (tally, { by }: { by: number }) => {
+      tally.sum += by;
+    },
+  },
+  commands: { add: (_tally, { by }: { by: number }, { emit }) => emit("Added", { by }) },
+  snapshot: { everyEvents: 5 },
+});
 
 describe.skipIf(!available)("a log in partitions in PostgreSQL", () => {
   let database: TestDatabase;
@@ -138,6 +150,25 @@ describe.skipIf(!available)("a log in partitions in PostgreSQL", () => {
       expect(await tidemark("postgres", "restore", "--from", "1")).toContain("events_from_1 restored");
       expect([...(await readChecked(store, {}, gaps)).values()]).toEqual(all);
       expect(await store.append([appendOf("closed-1", 0, ["closed-1.1", "closed-1.2"])]), "the same ids again are answered as the first time").toMatchObject([{ kind: "committed", version: 2 }]);
+    });
+
+    it("an actor that takes a stream for new of which the front, or all, was archived finds out, and no stream begins anew", async () => {
+      const opens = (): Promise<App> => app({ store: `${database.url}?schema=${schema}`, aggregates: [Tally], actors: { assumeNewAfter: 0 } });
+      {
+        await using before = await opens();
+        await before.at(Tally, "gone").add({ by: 1 });
+        for (let n = 1; n <= 5; n++) await before.at(Tally, "kept").add({ by: n });
+        await events("filler-1", 0, 30);
+        for (let n = 6; n <= 10; n++) await before.at(Tally, "kept").add({ by: n });
+      }
+      await archivePostgres({ ...options(), through: 60, unreadable: true });
+      expect(await store.readStream("tally-kept")).toMatchObject({ version: 10, firstVersion: 6 });
+      expect(await store.readStream("tally-gone")).toMatchObject({ version: 1, firstVersion: 2, events: [] });
+      await using after = await opens();
+      expect(await after.at(Tally, "kept").add({ by: 45 })).toMatchObject({ ok: true, version: 11 });
+      expect(await after.at(Tally, "kept").state()).toMatchObject({ version: 11, state: { sum: 100 } });
+      await expect(after.at(Tally, "gone").add({ by: 10 })).rejects.toMatchObject({ code: "StoreCorrupt", message: expect.stringContaining("truncated up to version 1") });
+      expect(await store.readStream("tally-gone")).toMatchObject({ version: 1 });
     });
 
     it("a partition that was detached by hand is told, not skipped, by whoever reads a stream in it", async () => {
