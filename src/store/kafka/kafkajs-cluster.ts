@@ -48,6 +48,7 @@ interface Connection {
 }
 
 interface Broker {
+  readonly brokerAddress: string;
   readonly connectionPool: { readonly pool: readonly Connection[] };
   connect(): Promise<void>;
   findGroupCoordinator(request: object): Promise<{ readonly coordinator: { readonly nodeId: number; readonly host: string; readonly port: number } }>;
@@ -317,7 +318,14 @@ class Link {
 
   /** Once. Errors: BrokerRefusal, RequestLost. */
   async connect(boundMs: number): Promise<void> {
-    await this.within(boundMs, "connecting", () => this.broker.connect(), false);
+    const greet = async (): Promise<void> => {
+      try {
+        await this.broker.connect();
+      } catch (error) {
+        throw explained(error);
+      }
+    };
+    await this.within(boundMs, `connecting to ${this.broker.brokerAddress}`, greet, false);
     const { socket } = this.#connection;
     const lost = (): RequestLost => this.#broke(new RequestLost("the connection was closed", { sent: true }));
     if (socket === undefined || socket.destroyed) throw lost();
@@ -425,6 +433,13 @@ function errorCodeOf(error: unknown): number | undefined {
 function refusalOf(errorCode: number, what: string): BrokerRefusal {
   const name = Object.entries(KAFKA_ERROR).find(([, code]) => code === errorCode)?.[0];
   return new BrokerRefusal(errorCode, `${what} was answered with error ${errorCode}${name === undefined ? "" : ` (${name})`}`);
+}
+
+/** What kafkajs says of a server that hangs up while it is greeted tells nobody what to do. */
+function explained(error: unknown): Error {
+  if (!(error instanceof Error)) return new Error(String(error));
+  if (error.message !== "Closed connection") return error;
+  return new Error("it closed the connection without an answer: no Kafka broker listens there, or one that wants TLS or SASL (docs/kafka.md)", { cause: error });
 }
 
 function messageOf(error: unknown): string {

@@ -1,4 +1,6 @@
-/** Connections to a real broker that break while nobody waits for an answer. */
+/** Connections to a real broker that break while nobody waits for an answer, and to what is no broker. */
+import { once } from "node:events";
+import { createServer, type AddressInfo } from "node:net";
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
 import { systemClock } from "../../../src/environment.ts";
 import { kafkajsCluster } from "../../../src/store/kafka/kafkajs-cluster.ts";
@@ -34,5 +36,17 @@ describe.skipIf(!kafkaAvailable)("a connection to a broker", () => {
     await cluster.close();
     await until("the connections are closed", () => proxy?.open() === 0, 5000);
     expect(open).toBeGreaterThan(0);
+  });
+});
+
+describe("a connection to what is no broker", () => {
+  it("says where it went, and what may listen there", async () => {
+    const server = createServer((socket) => socket.once("data", () => socket.end())).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const broker = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const cluster = kafkajsCluster({ brokers: [broker], clientId: "test", requestTimeoutMs: 5000, clock: systemClock });
+    await expect(cluster.topics()).rejects.toThrow(`connecting to ${broker} failed: it closed the connection without an answer: no Kafka broker listens there, or one that wants TLS or SASL`);
+    await cluster.close();
+    server.close();
   });
 });
