@@ -15,7 +15,7 @@
  * Longer than most files: choosing, building, handing over and telling about it share one small state and are read together.
  */
 import { InvalidArgument, isTidemarkError, ReadModelStopped, StaleRead, UnsupportedByStore, type TidemarkError } from "../errors.ts";
-import type { Environment } from "../environment.ts";
+import { delay, type Environment } from "../environment.ts";
 import { jsonCodec, type Codec } from "../store/codec.ts";
 import { assertKnown } from "../known-options.ts";
 import type { EventStore, StoredEvent } from "../store/event-store.ts";
@@ -340,11 +340,21 @@ class ModelRunner<V> implements Runner<V> {
     return new ShardedFollower({ model, version, build }, view, followers);
   }
 
-  /** R2. */
+  /** R2. An outage of the view store is waited out. */
   async #takeOver(next: Following): Promise<void> {
+    const { firstPauseMs, maxPauseMs } = this.#options;
+    const { environment } = this.#ports;
     try {
       await this.#until(next, () => next.state === "live");
-      await this.#handOver(next);
+      for (let pause = firstPauseMs; ; pause = Math.min(pause * 2, maxPauseMs)) {
+        try {
+          return await this.#handOver(next);
+        } catch (error) {
+          if (this.#stopping !== undefined || next.error !== undefined || !isTidemarkError(error, "StoreUnavailable")) throw error;
+          environment.logger.warn({ model: this.model.name, error, retryInMs: pause }, "the new version could not take over and tries again");
+        }
+        await delay(environment.clock, Math.ceil(pause * (0.5 + environment.random.next())));
+      }
     } catch (error) {
       this.#followOn();
       if (this.#stopping !== undefined || this.#superseded === next) return;

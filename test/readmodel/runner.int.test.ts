@@ -833,6 +833,34 @@ describe("a new version", () => {
     await runner.stop();
   });
 
+  it("waits out an outage of the view store at the take-over: the old one answers on, and nothing has failed", async () => {
+    const store = memoryStore();
+    const views = memoryViews();
+    const old = runnerOf(counting({ by: "old" }), { store, views });
+    await old.start();
+    await reached(old, await placed(store, "a"));
+    await old.stop();
+    let refusals = 0;
+    const states = new Set<string>();
+    const runner = runnerOf(counting({ version: 2, by: "new" }), {
+      store,
+      views: patched(views, {
+        activate: async (key) => {
+          if (++refusals <= 3) throw new StoreUnavailable("the view store is away", { retryable: true });
+          return views.activate(key);
+        },
+      }),
+    });
+    runner.onAdvance(() => states.add(runner.progress().state));
+    await runner.start();
+    await eventually(() => refusals > 0);
+    expect((await runner.reader().get("a"))?.by).toBe("old");
+    await advancedUntil(runner, () => runner.progress().state === "live");
+    expect((await runner.reader().get("a"))?.by).toBe("new");
+    expect(states).not.toContain("failed");
+    await runner.stop();
+  });
+
   it("does not take over before it has passed what the old one has answered", async () => {
     const store = memoryStore();
     const views = memoryViews();
