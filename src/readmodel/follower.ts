@@ -112,7 +112,7 @@ export class Follower implements Following {
   #behind = true;
   #lastSave = 0;
   #head: Position | undefined;
-  #headAskedAt = 0;
+  #headAskedAt = Number.NEGATIVE_INFINITY;
 
   /** `known`: the checkpoint as it was read when the build was opened. `isMine`: which events concern it, of those of the model's aggregates; default all. */
   constructor(model: ReadModel<unknown>, key: BuildKey, view: OpenView, known: SavedCheckpoint, ports: FollowerPorts, options: FollowerOptions, isMine?: (event: StoredEvent) => boolean) {
