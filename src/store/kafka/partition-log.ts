@@ -6,8 +6,10 @@
  * T3 Before a reader trusts what is here it asks the broker where the log ends and waits until that was folded (`reachEnd`). The question is asked after the reader's
  *    call began: an answer that was under way before does not do.
  * T4 OFFSET_OUT_OF_RANGE never moves the reader on its own. A log that begins above what was read is refused by name. A log that ends below it, or holds another
- *    event where the last one stood, was rewound: that is reported, waiting readers are told so, and the lane is built again from the log's start.
- * T5 The last event is compared with the log when an index is resumed and whenever the leader's epoch in the log has changed: only then can a log have been cut off.
+ *    record where the last one stood, was rewound: that is reported, waiting readers are told so, and the lane is built again from the log's start. What was asked
+ *    before that says nothing about what is built then.
+ * T5 The last record is compared with the log when an index is resumed and whenever the leader's epoch in the log has changed: only then can a log have been cut off.
+ *    A record that counts is known by its id or nonce, any other by its leader's epoch: Kafka gives an offset and an epoch to one record alone.
  * T6 Every request has a bound; who waits is told when the log cannot be read and they have waited for `boundMs`. Who has come just now waits for another try.
  * T7 While this process writes, the tailer stands back: the writer sees by the offsets whether anybody else wrote.
  *
@@ -40,6 +42,12 @@ export interface PartitionLogOptions {
   readonly topicIdNow: () => Promise<string | undefined>;
 }
 
+/** What a tailer asked for, and how often the log had been rewound by then. */
+interface Asked {
+  readonly next: number;
+  readonly rewinds: number;
+}
+
 interface Waiting {
   readonly offset: number;
   /** By the elapsed clock. */
@@ -60,7 +68,10 @@ export class PartitionLog {
   #state: LaneState;
   #tail: Promise<void> | undefined;
   #failure: TidemarkError | undefined;
+  /** T5: of the last batch that was fetched. */
   #leaderEpoch = -1;
+  /** T5: the last record that was folded here. */
+  #folded: { readonly offset: number; readonly leaderEpoch: number } | undefined;
   #highWatermark = Number.POSITIVE_INFINITY;
   /** When it was last told how far the reading is, or the reading began; undefined: it is not behind. */
   #reportedAt: number | undefined;
@@ -183,11 +194,12 @@ export class PartitionLog {
     return true;
   }
 
-  /** Somebody was told something that cannot be if the log still is what was read: the last event is compared (T5). Errors: StoreUnavailable, StoreRefused. */
+  /** Somebody was told something that cannot be if the log still is what was read: the last record is compared (T5). Errors: StoreUnavailable, StoreRefused. */
   async verify(): Promise<void> {
     const { environment, boundMs } = this.#options;
+    const rewinds = this.#rewinds;
     const stands = await insist(() => this.#lastStillStands(), { environment, boundMs, what: `comparing ${this.lane} with what was read of it`, signal: this.#ending.signal });
-    if (!stands) this.#rewound("its last event is not where it was");
+    if (!stands) this.#rewound("its last record is not where it was", rewinds);
   }
 
   async close(): Promise<void> {
@@ -221,16 +233,17 @@ export class PartitionLog {
     const { clock, logger } = environment;
     const ending = this.#ending.signal;
     const turn = turns(clock);
-    let checked = this.#state.last === undefined;
+    let checked = false;
     for (let failures = 0; !ending.aborted && this.#failure === undefined; ) {
+      await this.#standBack();
       const began = clock.elapsed();
+      const asked: Asked = { next: this.#state.next, rewinds: this.#rewinds };
       try {
-        if (!checked && !(await this.#lastStillStands())) this.#rewound("its last event is not where the index has it");
+        if (!checked && !(await this.#lastStillStands())) this.#rewound("its last record is not where the index has it", asked.rewinds);
         checked = true;
-        await this.#standBack();
-        const fetched = await link.fetch({ offset: this.#state.next, maxWaitMs: FETCH_WAIT_MS, maxBytes: FETCH_BYTES });
+        const fetched = await link.fetch({ offset: asked.next, maxWaitMs: FETCH_WAIT_MS, maxBytes: FETCH_BYTES });
         failures = 0;
-        await this.#take(fetched);
+        await this.#take(fetched, asked);
         await turn();
       } catch (error) {
         if (ending.aborted) return;
@@ -240,7 +253,7 @@ export class PartitionLog {
         }
         if (isFinal(error)) return this.#fail(toTidemarkError(error, `reading ${lane}`));
         try {
-          await this.#examine(error);
+          await this.#examine(error, asked);
         } catch (worse) {
           logger.error({ lane, error: worse }, "the log cannot be read on");
           return this.#fail(toTidemarkError(worse, `reading ${lane}`));
@@ -266,16 +279,18 @@ export class PartitionLog {
   }
 
   /** T1. */
-  async #take({ records, highWatermark, logStart }: Fetched): Promise<void> {
-    if (logStart > this.#state.next) throw beginsAbove(this.lane, logStart, this.#state.next);
+  async #take({ records, highWatermark, logStart }: Fetched, { next, rewinds }: Asked): Promise<void> {
+    if (rewinds !== this.#rewinds) return;
+    if (logStart > next) throw beginsAbove(this.lane, logStart, next);
     const batches = [...batchesIn(records)];
-    if (await this.#cutOff(batches)) return;
+    if (await this.#cutOff(batches, rewinds)) return;
     const wasCaughtUp = this.caughtUp;
     const before = this.#state.claim;
     this.#highWatermark = highWatermark;
     const folded = fold(this.#state, batches, this.#before);
     if (folded.state.next > this.#state.next) {
       this.index.apply(this.lane, folded);
+      this.#folded = { offset: folded.state.next - 1, leaderEpoch: this.#leaderEpoch };
       if (folded.state.claim !== before) this.#claimSeenAt = wasCaughtUp ? this.#options.environment.clock.elapsed() : Number.NEGATIVE_INFINITY;
       if (folded.passedOver > folded.claims.length) this.#options.environment.logger.debug({ lane: this.lane, records: folded.passedOver }, "records that do not count were passed over");
     }
@@ -299,45 +314,54 @@ export class PartitionLog {
     logger.info({ lane, next, end: this.#highWatermark, percent: Math.floor((100 * next) / this.#highWatermark) }, "the index is being built from the log");
   }
 
-  /** T5. True where the log had been rewound. */
-  async #cutOff(batches: readonly Batch[]): Promise<boolean> {
-    for (const { leaderEpoch } of batches) {
-      if (leaderEpoch === this.#leaderEpoch) continue;
-      const known = this.#leaderEpoch >= 0;
-      if (known && !(await this.#lastStillStands())) {
-        this.#rewound("its last event is not where it was, after another leader took over");
-        return true;
-      }
-      this.#leaderEpoch = leaderEpoch;
-    }
+  /** T5. True where the log was rewound. */
+  async #cutOff(batches: readonly Batch[], rewinds: number): Promise<boolean> {
+    if (batches.every(({ leaderEpoch }) => leaderEpoch === this.#leaderEpoch)) return false;
+    if (!(await this.#lastStillStands())) this.#rewound("its last record is not where it was, after another leader took over", rewinds);
+    if (rewinds !== this.#rewinds) return true;
+    this.#leaderEpoch = batches.at(-1)?.leaderEpoch ?? -1;
     return false;
   }
 
+  /** Errors: BrokerRefusal, RequestLost. */
   async #lastStillStands(): Promise<boolean> {
-    const { last } = this.#state;
-    if (last === undefined) return true;
+    const { next, claim, last } = this.#state;
     const { link } = this.#options;
-    let found: string | undefined;
+    const folded = this.#folded?.offset === next - 1 ? this.#folded : undefined;
+    // Else the last one that counts: it was written here, or stands in an index that is resumed, which does not know what came after it.
+    const offset = folded?.offset ?? Math.max(claim?.offset ?? -1, last?.offset ?? -1);
+    if (offset < 0) return true;
+    let batch: Batch | undefined;
     try {
-      const { records } = await link.fetch({ offset: last.offset, maxWaitMs: 0, maxBytes: 1 });
-      for (const batch of batchesIn(records)) {
-        if (batch.plain) eachRecord(batch, (record, offset) => (found = offset === last.offset ? marksOf(record).id : found));
-        break;
-      }
+      [batch] = batchesIn((await link.fetch({ offset, maxWaitMs: 0, maxBytes: 1 })).records);
     } catch (error) {
-      if (error instanceof BrokerRefusal && error.errorCode === KAFKA_ERROR.offsetOutOfRange) return false;
+      if (isOutOfRange(error)) return false;
       throw error;
     }
-    return found === last.eventId;
+    if (batch === undefined) {
+      // It ends here, or its new leader does not know yet how much of it is replicated: one that does not will not tell the end.
+      if ((await link.end()) > offset) throw new BrokerRefusal(KAFKA_ERROR.offsetNotAvailable, `offset ${offset} of ${this.lane} cannot be read yet`);
+      return false;
+    }
+    if (folded !== undefined) return batch.leaderEpoch === folded.leaderEpoch;
+    let stands = false;
+    if (batch.plain) {
+      eachRecord(batch, (record, at) => {
+        if (at !== offset) return;
+        const marks = marksOf(record);
+        stands = offset === last?.offset ? marks.id === last.eventId : marks.claim === claim?.nonce;
+      });
+    }
+    return stands;
   }
 
   /** T4: what an answer that is no data says about the log. Errors: StoreCorrupt, StoreRewound. */
-  async #examine(error: unknown): Promise<void> {
-    if (!(error instanceof BrokerRefusal)) return;
-    const outOfRange = error.errorCode === KAFKA_ERROR.offsetOutOfRange;
-    if (!outOfRange && error.errorCode !== KAFKA_ERROR.unknownTopicOrPartition) return;
+  async #examine(error: unknown, { next, rewinds }: Asked): Promise<void> {
+    const outOfRange = isOutOfRange(error);
+    if (!outOfRange && !(error instanceof BrokerRefusal && error.errorCode === KAFKA_ERROR.unknownTopicOrPartition)) return;
     const { topicId, topicIdNow, link } = this.#options;
     let end: number;
+    let stillOutOfRange = true;
     try {
       const now = await topicIdNow();
       if (now !== undefined && now !== topicId) {
@@ -345,15 +369,19 @@ export class PartitionLog {
       }
       if (!outOfRange) return;
       end = await link.end();
+      // It begins above, or was cut off and has grown again by now: then it is read on, and compared (T5).
+      if (end >= next) stillOutOfRange = await link.fetch({ offset: next, maxWaitMs: 0, maxBytes: 1 }).then(() => false, isOutOfRange);
     } catch (failed) {
       if (isTidemarkError(failed)) throw failed;
       return; // not answered either: the log is read again first
     }
-    if (end < this.#state.next) this.#rewound(`it ends at ${end}, and was read up to ${this.#state.next}`);
-    else throw beginsAbove(this.lane, undefined, this.#state.next);
+    if (end < next) this.#rewound(`it ends at ${end}, and was read up to ${next}`, rewinds);
+    else if (stillOutOfRange && rewinds === this.#rewinds) throw beginsAbove(this.lane, undefined, next);
   }
 
-  #rewound(why: string): void {
+  /** `rewinds`: what it was when that was asked which shows it. */
+  #rewound(why: string, rewinds: number): void {
+    if (rewinds !== this.#rewinds) return;
     const { index, environment, topicId } = this.#options;
     const error = new StoreRewound(`the log of ${this.lane} is not what it was: ${why}. It is read again from its start; what was acknowledged and is gone is lost`, {
       details: { lane: this.lane, next: this.#state.next },
@@ -363,6 +391,7 @@ export class PartitionLog {
     index.reset(this.lane);
     this.#highWatermark = Number.POSITIVE_INFINITY;
     this.#leaderEpoch = -1;
+    this.#folded = undefined;
     this.#reject(error);
     this.#moved({ topicId, next: 0, claim: undefined, last: undefined });
   }
@@ -388,6 +417,10 @@ export class PartitionLog {
     this.#waiting = this.#waiting.filter((each) => !whom(each));
     for (const each of told) each.reject(error);
   }
+}
+
+function isOutOfRange(error: unknown): boolean {
+  return error instanceof BrokerRefusal && error.errorCode === KAFKA_ERROR.offsetOutOfRange;
 }
 
 function beginsAbove(lane: string, logStart: number | undefined, next: number): StoreCorrupt {

@@ -67,6 +67,8 @@ export class ModelKafka {
   replicate: (log: ModelPartition) => void = (log) => this.reached(log, log.end);
   /** Fails fetches and questions for the end where it throws. */
   beforeRead: (topic: string, partition: number, what: "fetch" | "end") => void = () => undefined;
+  /** Holds back answers that were made. */
+  beforeAnswer: (client: string, what: "topics" | "fetch" | "look") => Promise<void> | void = () => undefined;
 
   constructor(clock: Clock) {
     this.clock = clock;
@@ -230,7 +232,9 @@ class ModelClient implements KafkaCluster {
   }
 
   async topics(names?: readonly string[]): Promise<readonly TopicDescription[]> {
-    return this.#kafka.describe(names);
+    const described = this.#kafka.describe(names);
+    await this.#kafka.beforeAnswer(this.#name, "topics");
+    return described;
   }
 
   async createTopic(topic: NewTopic): Promise<void> {
@@ -262,7 +266,9 @@ class ModelClient implements KafkaCluster {
       },
       fetch: async (request) => {
         assertOpen();
-        return kafka.fetch(topic, partition, request, closed);
+        const fetched = await kafka.fetch(topic, partition, request, closed);
+        await kafka.beforeAnswer(this.#name, request.maxWaitMs > 0 ? "fetch" : "look");
+        return fetched;
       },
       end: async () => {
         assertOpen();

@@ -14,6 +14,7 @@ beforeEach(() => {
 
 afterEach(async () => {
   world.kafka.beforeRead = () => undefined;
+  world.kafka.beforeAnswer = () => undefined;
   await world.close();
 });
 
@@ -31,6 +32,19 @@ function kept(index: LogIndex = memoryIndex()): LogIndex {
     claimAt: (lane, offset) => index.claimAt(lane, offset),
     hasClaim: (lane, nonce) => index.hasClaim(lane, nonce),
     close: () => undefined,
+  };
+}
+
+const rewindsTold = (): number => world.environment.logger.lines.filter(({ level, message }) => level === "error" && message.includes("rewound")).length;
+
+/** Holds back what a client is answered, until the result is called. */
+function holdBack(client: string, what: "topics" | "fetch"): () => Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  world.kafka.beforeAnswer = (asking, asked) => (asking === client && asked === what ? promise : undefined);
+  return async () => {
+    world.kafka.beforeAnswer = () => undefined;
+    resolve();
+    await world.environment.clock.advance(10);
   };
 }
 
@@ -134,6 +148,97 @@ describe("a tailer", () => {
     for (let version = 1; version < 4; version++) await world.commit(c, version);
     expect(await errorOf(following)).toEqual(coded("StoreRewound"));
     expect((await world.read(b)).map(({ id }) => id)).toEqual(world.standing().ids);
+  });
+
+  it("that is answered out of range, while a reader finds the log cut off, does not take it for one whose beginning was deleted (T4)", async () => {
+    const [a, b] = [world.store("a"), world.store("b")];
+    await world.commit(a, 0);
+    await world.commit(a, 1);
+    expect(await world.read(b)).toHaveLength(2);
+    const answer = holdBack("b", "topics");
+    world.kafka.cutOff(TOPIC, 0, 2);
+    await world.environment.clock.advance(10);
+    const read = world.read(b);
+    await world.environment.clock.advance(10);
+    expect(rewindsTold()).toBe(1);
+    await answer();
+    expect((await read).map(({ id }) => id)).toEqual(world.standing().ids);
+  });
+
+  it("that is answered out of range finds that the log was cut off, also when it has grown again by then (T4)", async () => {
+    const [a, b] = [world.store("a"), world.store("b")];
+    await world.commit(a, 0);
+    await world.commit(a, 1);
+    expect(await world.read(b)).toHaveLength(2);
+    await world.when(a.close());
+    const answer = holdBack("b", "topics");
+    world.kafka.cutOff(TOPIC, 0, 2);
+    await world.environment.clock.advance(10);
+    const c = world.store("c");
+    for (let version = 1; version < 4; version++) await world.commit(c, version);
+    await answer();
+    expect(rewindsTold()).toBe(1);
+    expect((await world.read(b)).map(({ id }) => id)).toEqual(world.standing().ids);
+  });
+
+  it("does not fold what it had asked for before a reader found the log cut off (T4)", async () => {
+    const [a, b] = [world.store("a"), world.store("b")];
+    await world.commit(a, 0);
+    await world.commit(a, 1);
+    expect(await world.read(b)).toHaveLength(2);
+    const answer = holdBack("b", "fetch");
+    await world.commit(a, 2);
+    world.kafka.cutOff(TOPIC, 0, 2);
+    const read = world.read(b);
+    await world.environment.clock.advance(10);
+    expect(rewindsTold()).toBe(1);
+    await answer();
+    expect((await read).map(({ id }) => id)).toEqual(world.standing().ids);
+  });
+
+  it("finds that a log was cut off also where nothing but a claim was lost (T5)", async () => {
+    const [a, b, reader] = [world.store("a"), world.store("b"), world.store("reader")];
+    await world.commit(a, 0);
+    world.kafka.aroundProduce = ({ batch, client }, apply) => {
+      if (client === "b" && batch.sequence > 0) throw new BrokerRefusal(KAFKA_ERROR.invalidRecord, "not these");
+      return apply();
+    };
+    expect(await world.append(b, 1)).toMatchObject({ kind: "refused" });
+    expect(world.records().at(-1)).toBe("claim");
+    expect(await world.read(reader)).toHaveLength(1);
+    world.kafka.beforeRead = () => {
+      throw new RequestLost("no leader", { sent: true });
+    };
+    world.kafka.cutOff(TOPIC, 0, 2);
+    await world.environment.clock.advance(50);
+    world.kafka.beforeRead = () => undefined;
+    const c = world.store("c");
+    await world.commit(c, 1);
+    await errorOf(reader.readStream("order-1"));
+    expect((await world.read(reader)).map(({ id }) => id)).toEqual(world.standing().ids);
+    expect(world.standing().ids).toHaveLength(2);
+  });
+
+  it("takes no log for cut off whose new leader does not know yet how much of it is replicated (T5)", async () => {
+    const store = world.store("a");
+    await world.commit(store, 0);
+    await world.commit(store, 1);
+    const log = world.kafka.partition(TOPIC);
+    log.leaderEpoch++;
+    log.highWatermark = 2;
+    world.kafka.beforeRead = (_topic, _partition, what) => {
+      if (what === "end") throw new BrokerRefusal(KAFKA_ERROR.offsetNotAvailable, "not yet");
+    };
+    world.kafka.aroundProduce = () => {
+      throw new BrokerRefusal(KAFKA_ERROR.outOfOrderSequence, "who are you?");
+    };
+    const appended = store.append([appendOf("order-1", 2)]);
+    await world.environment.clock.advance(300);
+    world.kafka.reached(log, log.end);
+    world.kafka.beforeRead = () => undefined;
+    world.kafka.aroundProduce = (_, apply) => apply();
+    expect(await world.when(appended)).toMatchObject([{ kind: "committed", version: 3 }]);
+    expect(rewindsTold()).toBe(0);
   });
 
   it("tells readers after a while that the log cannot be read, and goes on when it can (T6)", async () => {
