@@ -46,7 +46,7 @@ export const kafkaMutants: readonly Mutant[] = [
   { name: "fold without producers", file: fold, find: " && batch.producerId >= 0) {", replace: ") {" },
   { name: "a nonce claims again", file: fold, find: " || this.#claims.some((claim) => claim.nonce === nonce) || this.#before.hasClaim(nonce)) return;", replace: ") return;" },
   { name: "what stands twice counts twice", file: fold, find: "if (version <= before && this.#idAt(stream, version) === marksOf(event.record).id) return;", replace: "" },
-  { name: "no stamp of the old producer id", file: writer, find: "      await this.#stamp(before.producerId);", replace: "" },
+  { name: "no stamp of the old producer id", file: writer, find: "      await this.#stamp(producerId);", replace: "" },
   { name: "the id that the coordinator gives out is stamped", file: writer, find: "if ((await draw()).producerId !== identity.producerId) return undefined; // P3", replace: "" },
   { name: "a group formed anew is sent again", file: writer, find: "const MAX_BATCH_EVENTS = 10_000;", replace: "const MAX_BATCH_EVENTS = 1;" },
   {

@@ -7,7 +7,7 @@
  * P1 Claim, then read, then write: a new epoch of the partition's transactional id, one claim record in it, the log read up to that record. Nothing else is written
  *    before. (A predecessor may write until the claim stands, and what it wrote must be seen.)
  * P2 The record at the claim's offset must be our claim, known by its nonce, and no later claim may stand after it. If not, the answer was another's: begin again at P1.
- * P3 Where the claim before ours has another producer id, that id is not fenced by our epoch: one stamp, in the highest epoch of that id, fences it. Our own id is never stamped,
+ * P3 Where the claim before ours has another producer id, that id is not fenced by our epoch: one stamp, in the highest epoch of that id, fences it before we write. Our own id is never stamped,
  *    and none that the coordinator may give out: where it does not give ours any more, ours is the old one, and it begins again at P1. (Else a slow opener would lock everybody out.)
  * P4 One batch is under way at a time. It is encoded once; what is sent again is the same bytes with the same sequence number, never a group formed anew.
  * P5 Versions are checked against the index when the batch is formed, at the end of the log that is then known. The batch is committed when the broker's base offset is
@@ -135,6 +135,8 @@ export class PartitionWriter {
   /** Sent, and not settled. */
   #underWay: readonly Entry[] = [];
   #held: Held | undefined;
+  /** P3: ids of claims before ours that are still to be fenced; a claim that could not do it leaves it to the next. */
+  readonly #unstamped = new Set<number>();
   /** Claims in a row that the broker did not take. */
   #fenced = 0;
   #running: Promise<void> | undefined;
@@ -308,21 +310,25 @@ export class PartitionWriter {
       return undefined;
     }
     const before = baseOffset === 0 ? undefined : log.index.claimAt(log.lane, baseOffset - 1);
-    if (before !== undefined && before.producerId !== identity.producerId) {
+    if (before !== undefined) this.#unstamped.add(before.producerId);
+    this.#unstamped.delete(identity.producerId);
+    for (const producerId of this.#unstamped) {
       if ((await draw()).producerId !== identity.producerId) return undefined; // P3
-      await this.#stamp(before.producerId);
+      await this.#stamp(producerId);
+      this.#unstamped.delete(producerId);
     }
     logger.info({ lane: log.lane, offset: baseOffset, ...identity, from: before?.writer }, "a partition was taken");
     return { ...identity, nonce, sequence: 1, rewinds: log.rewinds };
   }
 
-  /** P3. Refused, it was stamped before, or nothing of it is left to fence: the claims decide in any case. */
+  /** P3. What a broker refuses was stamped before, or nothing of it is left to fence: the claims decide in any case. Errors: RequestLost. */
   async #stamp(producerId: number): Promise<void> {
     const { log, environment } = this.#options;
     writeStamp(this.#batch);
     const sent = await this.#send(this.#finish({ producerId, epoch: HIGHEST_EPOCH }, 0));
     if (sent.kind === "stands") return log.reach(sent.baseOffset + 1, this.#ending.signal);
-    environment.logger.info({ lane: log.lane, producerId, error: sent.error }, "the producer id of the claim before ours could not be stamped");
+    if (!(sent.error instanceof BrokerRefusal)) throw sent.error;
+    environment.logger.info({ lane: log.lane, producerId, error: sent.error }, "the producer id of a claim before ours could not be stamped");
   }
 
   #finish(identity: ProducerIdentity, sequence: number): Buffer {

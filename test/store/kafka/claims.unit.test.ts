@@ -124,6 +124,25 @@ describe("a partition", () => {
     expect(world.records().slice(before)).toEqual(["claim"]);
   });
 
+  it("does nothing before the old id is stamped: a claim that finds no connection for it leaves the stamp to the next (P3)", async () => {
+    const [a, b] = [world.store("a"), world.store("b", { appendTimeoutMs: 2000 })];
+    await world.commit(a, 0);
+    world.kafka.forgetTransactionalId(TRANSACTIONAL_ID);
+    let away = true;
+    world.kafka.aroundProduce = async ({ topic, client, batch }, apply) => {
+      if (away && topic === TOPIC && client === "b" && contentOf(batch).includes("stamp")) throw new RequestLost("no connection", { sent: false });
+      return apply();
+    };
+    expect(await world.append(b, 1)).toMatchObject({ kind: "refused", code: "unavailable", retryable: true });
+    expect(world.records()).not.toContain("stamp");
+    away = false;
+    await world.commit(b, 1);
+    const stamped = world.records().indexOf("stamp");
+    expect(stamped).toBeGreaterThan(0);
+    expect(world.records().slice(stamped + 1)).toEqual([expect.any(String)]);
+    expect(world.kafka.partition(TOPIC).producers.get(1000)).toMatchObject({ epoch: 32_767 });
+  });
+
   it("is open to all where the coordinator forgot its id while somebody was claiming: the id that is given out now is not fenced (P3)", async () => {
     const [a, b, c] = [world.store("a"), world.store("b"), world.store("c")];
     await world.commit(c, 0);
