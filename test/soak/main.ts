@@ -41,8 +41,8 @@ const { values } = parseArgs({
   },
 });
 
-/** Seeds that a mutant may survive at most. */
-const MUTANT_SEEDS = 200;
+/** Seeds that a mutant may survive at most; those on the model of Kafka take a tenth of the time. */
+const MUTANT_SEEDS = { ports: 200, kafka: 1000 } as const;
 
 const print = (text: string): void => void process.stdout.write(`${text}\n`);
 
@@ -146,11 +146,12 @@ async function soak(first: number, count: number, kafka: boolean): Promise<void>
 
 async function killMutants(names: readonly string[], kafka: boolean): Promise<void> {
   const chosen = names.filter((name) => name.includes(values.only ?? ""));
+  const count = kafka ? MUTANT_SEEDS.kafka : MUTANT_SEEDS.ports;
   const verdicts = new Map<string, { readonly caught: boolean; readonly seed: number | undefined; readonly seeds: number; readonly said: string }>();
   const waiting = [...chosen];
   const lane = async (): Promise<void> => {
     for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
-      const results = await runSeeds({ first: 1, count: MUTANT_SEEDS, workers: 1, mutant, kafka, stop: true });
+      const results = await runSeeds({ first: 1, count, workers: 1, mutant, kafka, stop: true });
       const red = results.find(({ violations }) => violations.length > 0);
       const [first] = red?.violations ?? [];
       const said = first === undefined ? "nothing" : `${first.invariant}: ${first.what}`;
@@ -165,7 +166,7 @@ async function killMutants(names: readonly string[], kafka: boolean): Promise<vo
   });
   const survivors = table.filter(({ caught }) => !caught);
   if (values.json) print(JSON.stringify({ mutants: table }));
-  else print(`\n${table.length - survivors.length} of ${table.length} protections are missed within ${MUTANT_SEEDS} seeds once they are switched off`);
+  else print(`\n${table.length - survivors.length} of ${table.length} protections are missed within ${count} seeds once they are switched off`);
   if (survivors.length > 0) process.exitCode = 1;
 }
 
