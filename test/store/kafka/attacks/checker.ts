@@ -15,8 +15,10 @@ import { countedIn, readRecords, readWithKcat, type CountedEvent } from "./plain
 type AppendLine = Extract<Line, { what: "append" }>;
 type OutcomeLine = Extract<Line, { what: "outcome" }>;
 
-/** What is wrong, in words; at most some dozens. */
-export function violationsIn(lines: readonly Line[], standing: readonly CountedEvent[]): readonly string[] {
+const nothing: ReadonlySet<string> = new Set();
+
+/** What is wrong, in words; at most some dozens. `cutOff`: events that the log itself has lost; what was decided on one of them may stand after another at its version, for an append compares versions alone. */
+export function violationsIn(lines: readonly Line[], standing: readonly CountedEvent[], cutOff = nothing): readonly string[] {
   const wrong: string[] = [];
   const say = (text: string): void => void (wrong.length < 40 && wrong.push(text));
   const outcomes = new Map<string, OutcomeLine>();
@@ -51,7 +53,7 @@ export function violationsIn(lines: readonly Line[], standing: readonly CountedE
     if (count > 0) {
       found.forEach((each, index) => each?.version !== expected + index + 1 && say(`I1: event ${index} of ${what} stands at version ${each?.version}, decided on ${expected}`));
       const before = streams.get(stream)?.[expected];
-      if (before !== after) say(`I3: ${what} was decided on ${after} and stands after ${before}`);
+      if (before !== after && !cutOff.has(after ?? "")) say(`I3: ${what} was decided on ${after} and stands after ${before}`);
     }
     if (outcome?.kind === "committed") {
       if (count === 0) say(`I1: ${what} was acknowledged at version ${outcome.version} and does not stand`);
@@ -60,6 +62,42 @@ export function violationsIn(lines: readonly Line[], standing: readonly CountedE
       }
     } else if ((outcome?.kind === "refused" || outcome?.kind === "conflict") && count > 0) say(`I4: ${what} was answered ${outcome.kind} and stands at offset ${found[0]?.offset}`);
   }
+}
+
+export interface Loss {
+  readonly wrong: readonly string[];
+  /** Appends that had been acknowledged. */
+  readonly lost: number;
+}
+
+/**
+ * As `violationsIn`, where a log was cut off by an unclean election, and nothing worse. Lost may be what was acknowledged after `alone`, when its leader had no replica any more, and before the next
+ * leader acknowledged anything; until then it may also have been read. Whoever had been told of it is told that the log was rewound, and nothing else is said aloud.
+ */
+export function violationsAfterCut(ledgers: readonly (readonly Line[])[], standing: readonly CountedEvent[], alone: number): Loss {
+  const wrong: string[] = [];
+  const lines = ledgers.flat();
+  const stands = new Set(standing.map(({ id }) => id));
+  const appends = new Map(lines.flatMap((line) => (line.what === "append" ? [[line.ids[0] ?? "", line.ids] as const] : [])));
+  const outcomes = lines.filter((line) => line.what === "outcome");
+  const isLost = (line: Line): boolean => line.what === "outcome" && line.kind === "committed" && appends.get(line.id)?.some((id) => stands.has(id)) === false;
+  const lost = outcomes.filter(isLost);
+  const cut = Math.min(...lost.map(({ id, offset = -1 }) => offset + 1 - (appends.get(id)?.length ?? 0)));
+  const renewed = Math.min(...outcomes.filter((line) => line.kind === "committed" && !isLost(line) && (line.offset ?? -1) >= cut).map(({ at }) => at));
+  for (const { id, at } of lost) {
+    if (at < alone) wrong.push(`I1: the append of ${id} was acknowledged while its leader had a replica, and is lost`);
+    if (at > renewed) wrong.push(`I1: the append of ${id} was acknowledged by the next leader, and is lost`);
+  }
+  const never = new Set(outcomes.filter(({ kind }) => kind === "refused" || kind === "conflict").flatMap(({ id }) => appends.get(id) ?? []));
+  const cutOff = new Set([...appends.values()].flat().filter((id) => !stands.has(id) && !never.has(id)));
+  const wasRead = (line: Line): boolean => line.what === "read" && cutOff.has(line.last ?? "") && line.began < renewed;
+  const left = lines.filter((line) => !isLost(line) && !wasRead(line));
+  for (const own of ledgers) {
+    const alarms = own.flatMap((line) => (line.what === "alarm" ? [line.code] : []));
+    for (const code of alarms) if (code !== "StoreRewound") wrong.push(`${code} was said aloud`);
+    if (alarms.length === 0 && own.some((line) => isLost(line) || wasRead(line))) wrong.push("one who had been told of what is lost was not told that it is");
+  }
+  return { wrong: [...wrong, ...violationsIn(left, standing, cutOff)], lost: lost.length };
 }
 
 /** I5. */

@@ -8,7 +8,9 @@ export type Line =
   | { readonly what: "append"; readonly stream: string; readonly expected: number; /** Id of the event it was decided on. */ readonly after: string | null; readonly ids: readonly string[] }
   | { readonly what: "outcome"; /** First id of the append. */ readonly id: string; readonly at: number; readonly kind: string; readonly version?: number; readonly offset?: number; readonly code?: string }
   | { readonly what: "read"; readonly stream: string; readonly began: number; readonly version: number; readonly last: string | null }
-  | { readonly what: "error"; readonly stream: string; readonly code: string };
+  | { readonly what: "error"; readonly stream: string; readonly code: string }
+  /** What the store says aloud. */
+  | { readonly what: "alarm"; readonly code: string };
 
 export const now = (): number => Number(process.hrtime.bigint() / 1000n);
 
