@@ -96,6 +96,7 @@ describe.skipIf(!kafkaAvailable)("the log of a Kafka store, read by others", () 
           { partition, key: null, value: "{}", headers: { "tm-kind": "stamp" } },
           // Sent again to a broker that had forgotten who sent it: a claim that was replaced, and an event of the claim in force.
           { partition, key: null, value: "{}", headers: { "tm-kind": "claim", "tm-claim": late } },
+          { partition, key: "order-1", value: '"of a claim that stands again"', headers: headers(late) },
           ...[lastEvents.get(partition)].flatMap((event) => (event === undefined ? [] : [{ partition, ...event }])),
         ],
       });
