@@ -5,11 +5,11 @@ import { readFileSync } from "node:fs";
 import { registerHooks } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { kafkaMutants } from "./kafka-mutants.ts";
+import { brokerMutants, kafkaMutants } from "./kafka-mutants.ts";
 import { mutants, patched } from "./mutants.ts";
 
 const name = process.env["TIDEMARK_MUTANT"];
-const edits = [...mutants, ...kafkaMutants].filter((one) => one.name === name);
+const edits = [...mutants, ...kafkaMutants, ...brokerMutants].filter((one) => one.name === name);
 if (edits.length === 0) throw new Error(`there is no mutant called ${name}`);
 const sources = new Map<string, string>();
 for (const edit of edits) {

@@ -7,13 +7,13 @@
  * `npm run soak -- --eventstoredb --minutes 10`: real processes on one EventStoreDB (the test server), killed, stopped and cut off, and the server with them.
  * `npm run soak -- --kafka --minutes 10`: two processes on a Kafka of their own, with killed processes and brokers and a bad network.
  * `npm run soak -- --postgres-versions 14,16,17,18`: the tests of the PostgreSQL backend against servers of these versions, which npm fetches.
- * `npm run soak -- --kafka-attacks`: all attacks on the Kafka store, on real brokers; `--only NAME` for some.
+ * `npm run soak -- --kafka-attacks`: all attacks on the Kafka store, on real brokers; `--only NAME` for some; with `--mutants`, that they miss protections.
  */
 import { inspect, parseArgs } from "node:util";
 import { describeSimulation, minimiseSimulation } from "../../src/testing/simulator/simulate.ts";
 import { soakEventStoreDB } from "../store/eventstoredb/soak.ts";
 import { kafkaMutantNames } from "./kafka-mutants.ts";
-import { attackKafka } from "./kafka-attacks.ts";
+import { attackKafka, missed } from "./kafka-attacks.ts";
 import { mutants } from "./mutants.ts";
 import { testPostgresVersions } from "./postgres-versions.ts";
 import { soakProcesses } from "./processes/run.ts";
@@ -48,6 +48,7 @@ const print = (text: string): void => void process.stdout.write(`${text}\n`);
 
 if (values.seed !== undefined && !values.eventstoredb) await replay(Number(values.seed));
 else if (values["kafka-seed"] !== undefined) await replayKafka(Number(values["kafka-seed"]));
+else if (values["kafka-attacks"] && values.mutants) await attackMutants(values.only ?? "");
 else if (values.mutants) await killMutants(mutants.map(({ name }) => name), false);
 else if (values["kafka-mutants"]) await killMutants(kafkaMutantNames, true);
 else if (values.kafka) await soakOnKafka(Number(values.minutes));
@@ -106,6 +107,17 @@ async function attack(only: string | undefined): Promise<void> {
   if (values.json) print(JSON.stringify({ results }));
   else for (const { attack: name, passed, seconds } of results) print(`${passed ? "held  " : "FAILED"} ${String(seconds).padStart(4)} s  ${name}`);
   if (results.length === 0 || results.some(({ passed }) => !passed)) process.exitCode = 1;
+}
+
+async function attackMutants(only: string): Promise<void> {
+  const verdicts: { readonly mutant: string; readonly attack: string; readonly caught: boolean }[] = [];
+  for (const [mutant, attack] of missed.filter(([name]) => name.includes(only))) {
+    const results = await attackKafka(attack, mutant);
+    verdicts.push({ mutant, attack, caught: results.some(({ passed }) => !passed) });
+  }
+  if (values.json) print(JSON.stringify({ mutants: verdicts }));
+  else for (const { mutant, attack, caught } of verdicts) print(`${caught ? "caught  " : "SURVIVES"} ${mutant.padEnd(50)} ${attack}`);
+  if (verdicts.length === 0 || verdicts.some(({ caught }) => !caught)) process.exitCode = 1;
 }
 
 async function soak(first: number, count: number, kafka: boolean): Promise<void> {

@@ -79,6 +79,22 @@ describe.skipIf(!kafkaAvailable)("the topic of a store", () => {
     expect(passedOver).toBeGreaterThanOrEqual(4);
   });
 
+  it("that a stranger writes to all the while is written to at the offsets that its owner tells", { timeout: START_MS }, async () => {
+    await owner.stop();
+    const producer = plainClient(brokers).producer();
+    await producer.connect();
+    const busy = writers.start({ brokers, streams: STREAMS, options: { topicPrefix: prefix, partitions: 1, replicationFactor: 1 } });
+    let written = false;
+    const strange = (async () => {
+      while (!written) await producer.send({ topic, messages: [{ partition: 0, key: "order-1", value: "{}" }] });
+    })();
+    await busy.more(300).finally(() => (written = true));
+    await Promise.all([strange, busy.stop()]);
+    await producer.disconnect();
+    const { passedOver } = await expectSound(310);
+    expect(passedOver).toBeGreaterThan(50);
+  });
+
   it("takes events that name the claim in force from a producer of its own: our readers pass over them, and others stop", { timeout: START_MS }, async () => {
     const claim = (await claimNow()).headers["tm-claim"] ?? "";
     const batch = new BatchWriter();

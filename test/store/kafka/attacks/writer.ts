@@ -42,6 +42,9 @@ export interface WriterProcess extends Writer {
   met(): Promise<void>;
 }
 
+/** `npm run soak -- --kafka-attacks --mutants`: the processes are mutants, the stores of this process are not. */
+const HOOKS = process.env["TIDEMARK_MUTANT"] === undefined ? [] : ["--import", join(import.meta.dirname, "../../../soak/apply-mutant.ts")];
+
 /** Outcomes of appends, and what is under way at the end, have bounds; together they are below this. */
 const STOP_MS = 40_000;
 
@@ -92,7 +95,7 @@ export class Writers {
 
   start(plan: WriterPlan): WriterProcess {
     const ledger = join(this.#folder, `${randomUUID()}.jsonl`);
-    const child = spawn(process.execPath, [join(import.meta.dirname, "writer-child.ts"), JSON.stringify({ ...plan, ledger })], { stdio: ["pipe", "inherit", "pipe"] });
+    const child = spawn(process.execPath, [...HOOKS, join(import.meta.dirname, "writer-child.ts"), JSON.stringify({ ...plan, ledger })], { stdio: ["pipe", "inherit", "pipe"] });
     const { stdin, stderr } = child;
     const told = new LedgerFile(ledger);
     let complaint = "";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { systemRandom } from "../../../../src/environment.ts";
 import { describeSimulation } from "../../../../src/testing/simulator/simulate.ts";
-import { kafkaMutants } from "../../../soak/kafka-mutants.ts";
+import { brokerMutants, kafkaMutants } from "../../../soak/kafka-mutants.ts";
 import { patched } from "../../../soak/mutants.ts";
 import { LEAST } from "../../../soak/results.ts";
 import { kafkaFaults } from "./simulated-kafka.ts";
@@ -36,7 +36,7 @@ describe("processes on the Kafka store, simulated", () => {
   });
 
   it("are given mutants that fit the sources, each once", () => {
-    for (const mutant of kafkaMutants) {
+    for (const mutant of [...kafkaMutants, ...brokerMutants]) {
       const source = readFileSync(join(root, mutant.file), "utf8");
       expect(patched(mutant, source)).not.toBe(source);
     }
