@@ -49,6 +49,8 @@ export const runnerDefaults: RunnerOptions = Object.freeze({
 
 /** How long a query whose build was dropped waits for the one that took its place, milliseconds. */
 const HAND_OVER_MS = 5000;
+/** Builds that may be dropped under one query, where several processes rebuild at once. */
+const MOST_DROPPED = 8;
 
 export type RunnerState = "catching-up" | "live" | "paused" | "stopped" | "failed" | "rebuilding";
 
@@ -256,15 +258,21 @@ class ModelRunner<V> implements Runner<V> {
     const pinned = this.#answering();
     const { position } = pinned.checkpoint;
     return async (operation) => {
-      try {
-        return await operation(pinned.view);
-      } catch (error) {
-        if (this.#stopping !== undefined || isTidemarkError(error, "InvalidArgument")) throw error;
-        await this.#lookAgain().catch(() => undefined);
-        const successor = this.#serving;
-        if (successor === undefined || successor === pinned) throw error;
-        await this.#reaches(successor, position);
-        return operation(successor.view);
+      for (let build = pinned, dropped = 0; ; dropped++) {
+        try {
+          return await operation(build.view);
+        } catch (error) {
+          if (this.#stopping !== undefined || isTidemarkError(error, "InvalidArgument") || dropped === MOST_DROPPED) throw error;
+          await this.#lookAgain().catch(() => undefined);
+          // Its own build may have been activated a moment ago, and not answer yet.
+          if (this.#serving === build && this.#building !== undefined && isTidemarkError(error, "ReadModelStopped")) {
+            await this.#within(undefined, () => this.#serving !== build || this.#building === undefined);
+          }
+          const successor = this.#serving;
+          if (successor === undefined || successor === build) throw error;
+          await this.#reaches(successor, position);
+          build = successor;
+        }
       }
     };
   }
@@ -497,18 +505,22 @@ class ModelRunner<V> implements Runner<V> {
 
   /** R4. Errors: StaleRead. */
   async #reaches(follower: Following, position: Position): Promise<void> {
-    const { clock } = this.#ports.environment;
-    let late = false;
-    const timer = clock.setTimer(HAND_OVER_MS, () => {
-      late = true;
-      this.#changed();
-    });
-    await this.#until(follower, () => late || covers(follower.checkpoint.position, position)).finally(() => timer.cancel());
-    if (covers(follower.checkpoint.position, position)) return;
+    if (await this.#within(follower, () => covers(follower.checkpoint.position, position))) return;
     throw new StaleRead(`read model ${this.model.name} was rebuilt by another process, and is not yet where this query began`, {
       retryable: true,
       details: { model: this.model.name, position: follower.checkpoint.position },
     });
+  }
+
+  /** Whether the condition comes to hold within HAND_OVER_MS. Rejects as `#until`. */
+  async #within(follower: Following | undefined, condition: () => boolean): Promise<boolean> {
+    let late = false;
+    const timer = this.#ports.environment.clock.setTimer(HAND_OVER_MS, () => {
+      late = true;
+      this.#changed();
+    });
+    await this.#until(follower, () => late || condition()).finally(() => timer.cancel());
+    return condition();
   }
 
   #changed(): void {

@@ -743,6 +743,70 @@ describe("rebuild", () => {
     await Promise.all([first.stop(), second.stop()]);
   });
 
+  it("under a query takes it along, as often as it happens", async () => {
+    const log = memoryLog();
+    const data = memoryViewData();
+    const store = memoryStore({ log });
+    const views = memoryViews({ data });
+    let again = false;
+    const first = runnerOf(counting(), { store: memoryStore({ log }), views });
+    const second = runnerOf(counting(), {
+      store,
+      views: patched(views, {
+        open: async (key, definition, options) => {
+          const view = await views.open(key, definition, options);
+          if (key.build !== 2) return view;
+          return patched(view, {
+            reader: patched(view.reader, {
+              get: async (row) => {
+                if (!again) {
+                  again = true;
+                  await first.rebuild();
+                }
+                return view.reader.get(row);
+              },
+            }),
+          });
+        },
+      }),
+    });
+    await Promise.all([first.start(), second.start()]);
+    const position = await placed(store, "a");
+    await Promise.all([reached(first, position), reached(second, position)]);
+    await first.rebuild();
+    expect(await second.reader().get("a")).toMatchObject({ n: 1 });
+    expect(again).toBe(true);
+    expect((await views.builds("counts")).map(({ build }) => build)).toEqual([3]);
+    await Promise.all([first.stop(), second.stop()]);
+  });
+
+  it("is waited for by a query whose build is dropped while the new one is just taking over", async () => {
+    const store = memoryStore();
+    const views = memoryViews();
+    const told = Promise.withResolvers<void>();
+    let activated = 0;
+    const runner = runnerOf(counting(), {
+      store,
+      views: patched(views, {
+        activate: async (key) => {
+          await views.activate(key);
+          if (key.build === 2 && ++activated > 0) await told.promise;
+        },
+      }),
+    });
+    await runner.start();
+    await reached(runner, await placed(store, "a"));
+    const rebuilt = runner.rebuild();
+    await eventually(() => activated > 0);
+    await views.drop({ model: "counts", version: 1, build: 1 });
+    const answer = runner.reader().get("a");
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+    told.resolve();
+    expect(await answer).toMatchObject({ n: 1 });
+    await rebuilt;
+    await runner.stop();
+  });
+
   it("that another process has overtaken at its hand-over leaves the read model following", async () => {
     const log = memoryLog();
     const data = memoryViewData();
