@@ -269,14 +269,20 @@ class KafkajsPartition implements PartitionLink {
 
   async #link(slot: Slot): Promise<Link> {
     const leader = await this.#leader();
-    if (slot.link !== undefined && slot.node === leader && !slot.link.broken) return slot.link;
+    const known = linkOf(slot, leader);
+    if (known !== undefined) return known;
     slot.link?.destroy(closedError());
-    slot.link = undefined;
     const link = await this.#ports.open(leader);
     if (this.#closed) {
       link.destroy(closedError());
       throw closedError();
     }
+    const raced = linkOf(slot, leader);
+    if (raced !== undefined) {
+      link.destroy(closedError());
+      return raced;
+    }
+    slot.link?.destroy(closedError());
     slot.link = link;
     slot.node = leader;
     return link;
@@ -295,6 +301,10 @@ class KafkajsPartition implements PartitionLink {
 interface Slot {
   link: Link | undefined;
   node: number;
+}
+
+function linkOf({ link, node }: Slot, leader: number): Link | undefined {
+  return node === leader && link?.broken === false ? link : undefined;
 }
 
 const LEADER_CHANGED = new Set<number>([KAFKA_ERROR.notLeaderOrFollower, KAFKA_ERROR.unknownTopicOrPartition, KAFKA_ERROR.leaderNotAvailable, KAFKA_ERROR.storageError, KAFKA_ERROR.offsetNotAvailable]);

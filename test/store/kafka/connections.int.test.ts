@@ -7,6 +7,7 @@ import { kafkajsCluster } from "../../../src/store/kafka/kafkajs-cluster.ts";
 import { kafkaAvailable, newTopicPrefix, sharedKafka } from "../../support/kafka.ts";
 import { proxyTo, type Proxy } from "../../support/proxy.ts";
 import { until } from "./attacks/writer.ts";
+import { deleteTopics } from "./kafka-stores.ts";
 
 describe.skipIf(!kafkaAvailable)("a connection to a broker", () => {
   let brokers: readonly string[];
@@ -36,6 +37,22 @@ describe.skipIf(!kafkaAvailable)("a connection to a broker", () => {
     await cluster.close();
     await until("the connections are closed", () => proxy?.open() === 0, 5000);
     expect(open).toBeGreaterThan(0);
+  });
+
+  it("that several calls for a partition need at once stays with one of them, and none is left open", async () => {
+    const sockets = (): number => process.getActiveResourcesInfo().filter((name) => name === "TCPSocketWrap").length;
+    const before = sockets();
+    const cluster = kafkajsCluster({ brokers, clientId: "test", requestTimeoutMs: 5000, clock: systemClock });
+    const prefix = newTopicPrefix();
+    const topic = `${prefix}.several`;
+    await cluster.createTopic({ name: topic, partitions: 1, replicationFactor: -1, settings: {} });
+    const link = cluster.partition(topic, 0);
+    const look = (): Promise<unknown> => Promise.all([1, 2, 3].map(() => link.fetch({ offset: 0, maxWaitMs: 0, maxBytes: 1 })));
+    await until("the partition has a leader", () => link.end().then(() => true, () => false));
+    await look();
+    await cluster.close();
+    await until("the connections are closed", () => sockets() <= before, 5000);
+    await deleteTopics(brokers, prefix);
   });
 });
 
