@@ -136,6 +136,7 @@ class ModelRunner<V> implements Runner<V> {
   #paused = false;
   #stopping: Promise<void> | undefined;
   #looking: Promise<void> | undefined;
+  #nextLook: Promise<void> | undefined;
 
   constructor(model: ReadModel<V>, ports: RunnerPorts, options: RunnerOptions) {
     this.model = model;
@@ -471,12 +472,19 @@ class ModelRunner<V> implements Runner<V> {
     await old?.close();
   }
 
-  /** R4. One look at a time. */
+  /** R4. One look at a time, and none that began before the call: its answer may be older than what the caller has seen. Those who ask meanwhile share the next one. */
   #lookAgain(): Promise<void> {
-    this.#looking ??= this.#look().finally(() => {
-      this.#looking = undefined;
-    });
-    return this.#looking;
+    this.#nextLook ??= (this.#looking ?? Promise.resolve())
+      .catch(() => undefined)
+      .then(() => {
+        this.#looking = this.#nextLook;
+        this.#nextLook = undefined;
+        return this.#look();
+      })
+      .finally(() => {
+        this.#looking = undefined;
+      });
+    return this.#nextLook;
   }
 
   async #look(): Promise<void> {

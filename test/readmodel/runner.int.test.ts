@@ -780,6 +780,43 @@ describe("rebuild", () => {
     await Promise.all([first.stop(), second.stop()]);
   });
 
+  it("is found by a query although a look at the builds was under way from before", async () => {
+    const log = memoryLog();
+    const data = memoryViewData();
+    const store = memoryStore({ log });
+    const views = memoryViews({ data });
+    const told = Promise.withResolvers<void>();
+    let [losing, looks] = [false, 0];
+    const first = runnerOf(counting(), { store: memoryStore({ log }), views });
+    const second = runnerOf(counting(), {
+      store,
+      views: patched(views, {
+        open: async (key, definition, options) => {
+          const view = await views.open(key, definition, options);
+          // A lost race has the builds looked at.
+          return patched(view, { commit: async (...args) => (losing ? "lost" : view.commit(...args)) });
+        },
+        builds: async (model) => {
+          const found = await views.builds(model);
+          if (losing && ++looks === 1) await told.promise;
+          return found;
+        },
+      }),
+    });
+    await second.start();
+    await reached(second, await placed(store, "a"));
+    losing = true;
+    await placed(store, "a");
+    await eventually(() => looks === 1);
+    await first.start();
+    await first.rebuild();
+    const answer = second.reader().get("a");
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+    told.resolve();
+    expect(await answer).toMatchObject({ n: 2 });
+    await Promise.all([first.stop(), second.stop()]);
+  });
+
   it("is waited for by a query whose build is dropped while the new one is just taking over", async () => {
     const store = memoryStore();
     const views = memoryViews();
