@@ -2,13 +2,14 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { createServer, connect, type AddressInfo, type Server, type Socket } from "node:net";
 import { fileURLToPath } from "node:url";
-import { chromium, type Browser, type BrowserContextOptions, type Locator, type Page } from "playwright-core";
+import { chromium, type Browser, type BrowserContext, type BrowserContextOptions, type Locator, type Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { component } from "../../test/support/components.ts";
 
 const browserComponent = component("browser");
 const BOUND_MS = 15_000;
 const chromiumArguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const screen: BrowserContextOptions = { viewport: { width: 1320, height: 900 }, reducedMotion: "reduce" };
 
 interface Running {
   readonly url: string;
@@ -66,6 +67,8 @@ async function startProxy(target: string): Promise<Running & { cut(): void; refu
 
 describe.skipIf(!browserComponent.available)("the page of the orders service", () => {
   let browser: Browser;
+  /** For pages that ask for nothing special. A page of it stays open, so that the others are tabs in its window: a window of its own takes Chromium half a second of CPU time. */
+  let shared: BrowserContext;
   let service: Running;
   const open: Page[] = [];
   /** What a page complained about; answers of 4xx, which Chromium reports as well, are what some tests ask for. */
@@ -73,6 +76,8 @@ describe.skipIf(!browserComponent.available)("the page of the orders service", (
 
   beforeAll(async () => {
     [browser, service] = await Promise.all([chromium.launch({ executablePath: browserComponent.reason, args: chromiumArguments }), startService()]);
+    shared = await browser.newContext(screen);
+    await shared.newPage();
   }, 60_000);
 
   afterAll(async () => {
@@ -91,7 +96,7 @@ describe.skipIf(!browserComponent.available)("the page of the orders service", (
   /** Ends the routes of a test first: one that is under way when its page goes away would fail the run. */
   async function closePage(page: Page): Promise<void> {
     await page.unrouteAll({ behavior: "ignoreErrors" });
-    await page.context().close();
+    await (page.context() === shared ? page : page.context()).close();
   }
 
   async function delayProjection(ms: number): Promise<void> {
@@ -106,7 +111,8 @@ describe.skipIf(!browserComponent.available)("the page of the orders service", (
 
   async function openPage(options: BrowserContextOptions & { readonly at?: string; readonly expectErrors?: RegExp } = {}): Promise<Page> {
     const { at = service.url, expectErrors, ...context } = options;
-    const page = await (await browser.newContext({ viewport: { width: 1320, height: 900 }, reducedMotion: "reduce", ...context })).newPage();
+    await shared.clearCookies();
+    const page = await (Object.keys(context).length > 0 ? await browser.newContext({ ...screen, ...context }) : shared).newPage();
     page.setDefaultTimeout(BOUND_MS);
     open.push(page);
     page.on("console", (message) => {
