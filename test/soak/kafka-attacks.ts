@@ -26,7 +26,7 @@ export const missed: readonly (readonly [mutant: string, attack: string])[] = [
   ["no look at the base offset", "that a stranger writes to all the while"],
   ["fold without claims", "forgotten all producers takes the batch"],
   ["no stamp of the old producer id", "forgets the transactional id"],
-  ["a group formed anew is sent again", "does not hear the broker's answers"],
+  ["a group formed anew is sent again", "breaks when a batch was handed over"],
   ["45 and 47 after an unknown are definite", "does not hear the broker's answers"],
   ["a topic with the clocks of clients", "clocks are two days behind"],
   ["a log that was cut off is taken for what it was", "forced to elect a leader"],

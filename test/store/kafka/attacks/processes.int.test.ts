@@ -98,6 +98,21 @@ describe.skipIf(!kafkaAvailable)("an owner of partitions", () => {
     await expectSound(400);
   });
 
+  it("whose connection breaks when a batch was handed over, again and again, writes each of them once", { timeout: START_MS }, async () => {
+    const [broker = ""] = brokers;
+    const proxy = await proxyTo(`tcp://${broker}`);
+    proxies.push(proxy);
+    const cutOff = writers.start(plan({ ports: { [broker.split(":")[1] ?? ""]: Number(new URL(proxy.url).port) } }));
+    await cutOff.more(30);
+    let handed = 0;
+    proxy.cutAfter = (bytes) => bytes.includes("tm-claim") && handed++ % 3 === 0;
+    await cutOff.more(200);
+    proxy.cutAfter = undefined;
+    await cutOff.stop();
+    await expectSound(230);
+    expect(handed).toBeGreaterThan(60);
+  });
+
   it("that fights with another process for all partitions makes progress, and so does the other", { timeout: START_MS }, async () => {
     const two = [writers.start(plan({}, { minHoldMs: 0 })), writers.start(plan({}, { minHoldMs: 0 }))];
     await Promise.all(two.map((each) => each.more(100)));
