@@ -113,7 +113,10 @@ describe.skipIf(!available)("PostgreSQL that fails", () => {
     expect((await readChecked(direct)).size).toBe(5);
   });
 
-  it("a lock that is held for too long is a definite refusal, and nothing of it appears later", { timeout: 20_000 }, async () => {
+  it("a lock that is held for too long is a definite refusal, and nothing of it appears later", async () => {
+    const bounds = await database.sql("SELECT p.proname AS name, p.proconfig AS settings FROM pg_proc p WHERE p.pronamespace = $1::regnamespace AND p.proname LIKE 'append%' ORDER BY 1", schema);
+    expect(bounds).toEqual(["append_checked", "append_each", "append_exact"].map((name) => ({ name, settings: ["lock_timeout=5s"] })));
+    await database.sql(`ALTER FUNCTION ${schema}.append_exact SET lock_timeout = '200ms'`);
     const release = await holdLock();
     const [outcome] = await direct.append([appendOf("order-1", 0, ["a"])]);
     expect(outcome).toMatchObject({ kind: "refused", code: "busy", retryable: true });
