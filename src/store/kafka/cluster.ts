@@ -83,14 +83,21 @@ export interface Fetched {
   readonly logStart: number;
 }
 
+export interface LogEnd {
+  /** The high watermark. */
+  readonly offset: number;
+  /** Of the leader that answered. */
+  readonly leaderEpoch: number;
+}
+
 /** One partition of a topic. */
 export interface PartitionLink {
   /** Writes one encoded batch with acks=all. Errors: BrokerRefusal, RequestLost. */
   produce(batch: Uint8Array, boundMs: number): Promise<Produced>;
   /** Reads from an offset. Errors: BrokerRefusal (OFFSET_OUT_OF_RANGE among them), RequestLost. */
   fetch(request: FetchRequest): Promise<Fetched>;
-  /** The high watermark, asked now. Errors: BrokerRefusal, RequestLost. */
-  end(): Promise<number>;
+  /** Asked now. Errors: BrokerRefusal, RequestLost. */
+  end(): Promise<LogEnd>;
   /** Destroys its connections; calls under way reject with RequestLost. Idempotent. */
   close(): void;
 }

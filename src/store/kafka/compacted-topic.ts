@@ -210,7 +210,7 @@ class CompactedPartition {
   }
 
   async #read(): Promise<void> {
-    const end = await this.#link.end();
+    const { offset: end } = await this.#link.end();
     // The topic was deleted and made again.
     if (end < this.#next) this.#forget();
     while (this.#next < end) {

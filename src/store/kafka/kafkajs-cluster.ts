@@ -20,6 +20,7 @@ import {
   type Fetched,
   type FetchRequest,
   type KafkaCluster,
+  type LogEnd,
   type NewTopic,
   type PartitionLink,
   type Produced,
@@ -219,7 +220,7 @@ interface PartitionPorts {
   readonly boundMs: number;
   leader(changed: boolean): Promise<number>;
   open(node: number): Promise<Link>;
-  end(leader: number): Promise<number>;
+  end(leader: number): Promise<LogEnd>;
   closed(): void;
 }
 
@@ -250,7 +251,7 @@ class KafkajsPartition implements PartitionLink {
     return this.#onLeader(async () => (await this.#link(this.#reading)).call(fetchCall(this.#topic, this.#partition, request), request.maxWaitMs + this.#ports.boundMs));
   }
 
-  end(): Promise<number> {
+  end(): Promise<LogEnd> {
     return this.#onLeader(async () => this.#ports.end(await this.#leader()));
   }
 

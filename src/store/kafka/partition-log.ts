@@ -4,7 +4,8 @@
  * T1 What is folded goes into the index piece by piece, without a gap; `next` is the first offset that was not looked at. Readers are served from the index alone.
  * T2 What this process wrote and Kafka acknowledged at the expected place is put into the index by the writer (`acceptOwn`), in the same order, and not read again.
  * T3 Before a reader trusts what is here it asks the broker where the log ends and waits until that was folded (`reachEnd`). The question is asked after the reader's
- *    call began: an answer that was under way before does not do.
+ *    call began: an answer that was under way before does not do. Where another leader than before tells an end that is known, the last record is compared first: a
+ *    log that was cut off may have grown again to just that end.
  * T4 OFFSET_OUT_OF_RANGE never moves the reader on its own. A log that begins above what was read is refused by name. A log that ends below it, or holds another
  *    record where the last one stood, was rewound: that is reported, waiting readers are told so, and the lane is built again from the log's start. What was asked
  *    before that says nothing about what is built then.
@@ -17,7 +18,7 @@
  */
 import { turns, type Environment, delay } from "../../environment.ts";
 import { Aborted, isTidemarkError, StoreCorrupt, StoreRewound, type TidemarkError } from "../../errors.ts";
-import { BrokerRefusal, KAFKA_ERROR, type Fetched, type PartitionLink } from "./cluster.ts";
+import { BrokerRefusal, KAFKA_ERROR, type Fetched, type LogEnd, type PartitionLink } from "./cluster.ts";
 import { fold, type FoldedBefore } from "./fold.ts";
 import { insist, isFinal, pause, storeClosed, toTidemarkError, untilAborted } from "./kafka-error.ts";
 import type { Claim, IndexedEvent, LaneState, LogIndex } from "./log-index.ts";
@@ -79,8 +80,10 @@ export class PartitionLog {
   #claimSeenAt = Number.NEGATIVE_INFINITY;
   #ownAt = Number.NEGATIVE_INFINITY;
   #wake: (() => void) | undefined;
-  #asking: Promise<number> | undefined;
-  #queued: Promise<number> | undefined;
+  /** T3: of the leader that was asked last. */
+  #askedEpoch = -1;
+  #asking: Promise<LogEnd> | undefined;
+  #queued: Promise<LogEnd> | undefined;
 
   constructor(options: PartitionLogOptions) {
     this.#options = options;
@@ -163,14 +166,20 @@ export class PartitionLog {
   async reachEnd(signal?: AbortSignal): Promise<number> {
     this.start();
     const { next } = this.#state;
-    const end = await untilAborted(this.end(), signal, `reading ${this.lane}`);
-    if (end < next && this.#failure === undefined) await this.verify();
+    const { offset: end, leaderEpoch } = await untilAborted(this.#end(), signal, `reading ${this.lane}`);
+    const isOther = this.#askedEpoch >= 0 && leaderEpoch !== this.#askedEpoch;
+    if ((end < next || (end === next && isOther)) && this.#failure === undefined) await this.verify();
+    this.#askedEpoch = leaderEpoch;
     await this.reach(end, signal);
     return end;
   }
 
   /** Where the log ends, asked now; nothing above was acknowledged. Errors: StoreUnavailable, StoreRefused; Aborted when the log is closed. */
-  end(): Promise<number> {
+  async end(): Promise<number> {
+    return (await this.#end()).offset;
+  }
+
+  #end(): Promise<LogEnd> {
     const { environment, boundMs, link } = this.#options;
     const signal = this.#ending.signal;
     return insist(
@@ -220,7 +229,7 @@ export class PartitionLog {
     return fresh;
   }
 
-  async #askAfter(before: Promise<unknown> | undefined, link: PartitionLink): Promise<number> {
+  async #askAfter(before: Promise<unknown> | undefined, link: PartitionLink): Promise<LogEnd> {
     // Also where nothing is under way: `#queued` is set before it is taken.
     await (before ?? Promise.resolve()).catch(() => undefined);
     this.#asking = this.#queued;
@@ -340,7 +349,7 @@ export class PartitionLog {
     }
     if (batch === undefined) {
       // It ends here, or its new leader does not know yet how much of it is replicated: one that does not will not tell the end.
-      if ((await link.end()) > offset) throw new BrokerRefusal(KAFKA_ERROR.offsetNotAvailable, `offset ${offset} of ${this.lane} cannot be read yet`);
+      if ((await link.end()).offset > offset) throw new BrokerRefusal(KAFKA_ERROR.offsetNotAvailable, `offset ${offset} of ${this.lane} cannot be read yet`);
       return false;
     }
     if (folded !== undefined) return batch.leaderEpoch === folded.leaderEpoch;
@@ -368,7 +377,7 @@ export class PartitionLog {
         throw new StoreRewound(`the topic of ${this.lane} was deleted and created again: what was read of it is gone`, { details: { lane: this.lane, expected: topicId, found: now } });
       }
       if (!outOfRange) return;
-      end = await link.end();
+      ({ offset: end } = await link.end());
       // It begins above, or was cut off and has grown again by now: then it is read on, and compared (T5).
       if (end >= next) stillOutOfRange = await link.fetch({ offset: next, maxWaitMs: 0, maxBytes: 1 }).then(() => false, isOutOfRange);
     } catch (failed) {

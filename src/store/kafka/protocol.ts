@@ -3,7 +3,7 @@
  * kafkajs does not know the version that is needed: ListOffsets 5 (a new leader says when it does not know the end yet), Metadata 10 (topic ids; Kafka 2.8).
  * Names, numbers and layouts are those of Kafka's protocol guide.
  */
-import type { Fetched, FetchRequest, PartitionDescription, Produced, TopicDescription } from "./cluster.ts";
+import type { Fetched, FetchRequest, LogEnd, PartitionDescription, Produced, TopicDescription } from "./cluster.ts";
 
 /** One request with what reads its answer. */
 export interface Call<T> {
@@ -65,8 +65,7 @@ export function fetchCall(topic: string, partition: number, { offset, maxWaitMs,
   };
 }
 
-/** The high watermark. */
-export function endCall(topic: string, partition: number): Call<number> {
+export function endCall(topic: string, partition: number): Call<LogEnd> {
   const writer = new Writer(64 + topic.length * 3).int32(-1).int8(0).int32(1).string(topic).int32(1).int32(partition).int32(-1).int64(-1);
   return {
     name: "ListOffsets",
@@ -78,7 +77,7 @@ export function endCall(topic: string, partition: number): Call<number> {
       answer.skip(8);
       const errorCode = answer.int16();
       answer.skip(8);
-      return errorCode === 0 ? { errorCode, value: answer.int64() } : { errorCode };
+      return errorCode === 0 ? { errorCode, value: { offset: answer.int64(), leaderEpoch: answer.int32() } } : { errorCode };
     },
   };
 }

@@ -145,7 +145,7 @@ export class StoreTopic {
   }
 
   async #read(link: PartitionLink): Promise<void> {
-    const end = await link.end();
+    const { offset: end } = await link.end();
     while (this.#next < end) {
       const { records } = await link.fetch({ offset: this.#next, maxWaitMs: 100, maxBytes: 1024 * 1024 });
       for (const batch of batchesIn(records)) {

@@ -189,7 +189,7 @@ async function readLog(brokers: readonly string[]): Promise<{ readonly events: r
     for (let partition = 0; partition < PARTITIONS; partition++) {
       const link = cluster.partition(TOPIC, partition);
       const truth = new LogTruth();
-      const end = await link.end();
+      const { offset: end } = await link.end();
       for (let next = 0; next < end; ) {
         const { records } = await link.fetch({ offset: next, maxWaitMs: 100, maxBytes: 4 * 1024 * 1024 });
         next = truth.add(records) ?? next;

@@ -21,7 +21,7 @@ function longLog(onFetch: () => void): PartitionLink {
       bytes.writeBigInt64BE(BigInt(offset), 0);
       return { records: offset < BATCHES * 10 ? bytes : Buffer.alloc(0), highWatermark: BATCHES * 10, logStart: 0 };
     },
-    end: async () => BATCHES * 10,
+    end: async () => ({ offset: BATCHES * 10, leaderEpoch: 0 }),
     produce: () => Promise.reject(new Error("nobody writes")),
     close: () => undefined,
   };

@@ -1,7 +1,7 @@
 /** What a real broker shows too rarely: a tail that was compacted away, a record that is replaced while it is looked up, answers that are lost. */
 import { describe, expect, it } from "vitest";
 import { environmentOf } from "../../../src/environment.ts";
-import { BrokerRefusal, KAFKA_ERROR, RequestLost, type KafkaCluster, type PartitionLink } from "../../../src/store/kafka/cluster.ts";
+import { BrokerRefusal, KAFKA_ERROR, RequestLost, type KafkaCluster, type LogEnd, type PartitionLink } from "../../../src/store/kafka/cluster.ts";
 import { CompactedTopic } from "../../../src/store/kafka/compacted-topic.ts";
 import { batchesIn, type Batch } from "../../../src/store/kafka/record-batch.ts";
 
@@ -40,8 +40,8 @@ class Partition implements PartitionLink {
     return { records: from < 0 ? Buffer.alloc(0) : Buffer.concat(this.batches.slice(from)), highWatermark: this.end_, logStart: 0 };
   }
 
-  async end(): Promise<number> {
-    return this.end_;
+  async end(): Promise<LogEnd> {
+    return { offset: this.end_, leaderEpoch: 0 };
   }
 
   close(): void {

@@ -273,7 +273,8 @@ class ModelClient implements KafkaCluster {
       end: async () => {
         assertOpen();
         kafka.beforeRead(topic, partition, "end");
-        return kafka.partition(topic, partition).highWatermark;
+        const { highWatermark: offset, leaderEpoch } = kafka.partition(topic, partition);
+        return { offset, leaderEpoch };
       },
       close: () => closing.abort(),
     };

@@ -219,6 +219,24 @@ describe("a tailer", () => {
     expect(world.standing().ids).toHaveLength(2);
   });
 
+  it("finds that a log was cut off also when it has grown again to just where it was read (T3)", async () => {
+    const [a, b] = [world.store("a"), world.store("b")];
+    await world.commit(a, 0);
+    await world.commit(a, 1);
+    await world.commit(a, 2);
+    await world.when(a.close());
+    expect(await world.read(b)).toHaveLength(3);
+    const answer = holdBack("b", "fetch");
+    world.kafka.cutOff(TOPIC, 0, 2);
+    const c = world.store("c");
+    await world.commit(c, 1);
+    expect(world.kafka.partition(TOPIC).end).toBe(4);
+    const read = world.read(b);
+    await world.environment.clock.advance(10);
+    await answer();
+    expect((await read).map(({ id }) => id)).toEqual(world.standing().ids);
+  });
+
   it("takes no log for cut off whose new leader does not know yet how much of it is replicated (T5)", async () => {
     const store = world.store("a");
     await world.commit(store, 0);

@@ -8,7 +8,7 @@
  *    was appended, and what the broker or the coordinator forgets are producers alone.
  */
 import type { Clock } from "../../../../src/environment.ts";
-import { BrokerRefusal, KAFKA_ERROR, RequestLost, type Fetched, type FetchRequest, type KafkaCluster, type NewTopic, type PartitionLink, type Produced, type ProducerIdentity } from "../../../../src/store/kafka/cluster.ts";
+import { BrokerRefusal, KAFKA_ERROR, RequestLost, type Fetched, type FetchRequest, type KafkaCluster, type LogEnd, type NewTopic, type PartitionLink, type Produced, type ProducerIdentity } from "../../../../src/store/kafka/cluster.ts";
 import { BatchWriter } from "../../../../src/store/kafka/record-batch.ts";
 import { writeClaim, writeEvent, writeStamp } from "../../../../src/store/kafka/record-format.ts";
 import type { Draws } from "../../../../src/testing/simulator/draws.ts";
@@ -318,6 +318,10 @@ export class SimulatedKafka {
   }
 }
 
+function endOf({ highWatermark: offset, leaderEpoch }: ModelPartition): LogEnd {
+  return { offset, leaderEpoch };
+}
+
 /** What one process has of it. */
 class SimulatedCluster implements KafkaCluster {
   readonly #kafka: SimulatedKafka;
@@ -362,7 +366,7 @@ class SimulatedCluster implements KafkaCluster {
       },
       fetch: (request: FetchRequest): Promise<Fetched> =>
         this.#ask(topic, async () => (lost() ? undefined : model.fetch(topic, partition, request, closed)), closed, this.#boundMs + request.maxWaitMs),
-      end: () => this.#ask(topic, async () => (lost() ? undefined : model.partition(topic, partition).highWatermark), closed),
+      end: () => this.#ask(topic, async () => (lost() ? undefined : endOf(model.partition(topic, partition))), closed),
       close: () => closing.abort(),
     };
   }
