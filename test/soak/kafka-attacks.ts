@@ -24,11 +24,13 @@ export const missed: readonly (readonly [mutant: string, attack: string])[] = [
   ["read, then claim", "that fights with another process"],
   ["no look at the nonce", "the first of which has only claimed"],
   ["no look at the base offset", "that a stranger writes to all the while"],
+  ["fold without producers", "the highest epoch"],
   ["fold without claims", "forgotten all producers takes the batch"],
   ["no stamp of the old producer id", "forgets the transactional id"],
   ["a group formed anew is sent again", "breaks when a batch was handed over"],
   ["45 and 47 after an unknown are definite", "does not hear the broker's answers"],
   ["a topic with the clocks of clients", "clocks are two days behind"],
+  ["a partition without a leader fails its topic", "one partition has no leader"],
   ["a log that was cut off is taken for what it was", "forced to elect a leader"],
 ];
 

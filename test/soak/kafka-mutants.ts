@@ -72,9 +72,10 @@ export const kafkaMutants: readonly Mutant[] = [
   { name: "a stream is read without asking for the end", file: "src/store/kafka/kafka-events.ts", find: "        await log.reachEnd(signal); // E3", replace: "        await log.reach(0, signal);" },
 ];
 
-/** Those that real brokers alone can show: the model keeps its own time, and holds no unclean elections. */
+/** Those that real brokers alone can show: the model keeps its own time, has one leader for all, and holds no unclean elections. */
 export const brokerMutants: readonly Mutant[] = [
   { name: "a topic with the clocks of clients", file: "src/store/kafka/topics.ts", find: "\"message.timestamp.type\": \"LogAppendTime\"", replace: "\"message.timestamp.type\": \"CreateTime\"" },
+  { name: "a partition without a leader fails its topic", file: "src/store/kafka/protocol.ts", find: "          answer.skip(2);\n          const number", replace: "          failed ||= answer.int16();\n          const number" },
   { name: "a log that was cut off is taken for what it was", file: "src/store/kafka/partition-log.ts", find: "    if (rewinds !== this.#rewinds) return;\n    const { index,", replace: "    if (why !== \"\") return;\n    const { index," },
 ];
 

@@ -167,11 +167,15 @@ function committedOn(lines: ReturnType<Writers["lines"]>, streams: readonly stri
   return lines.filter((line) => line.what === "outcome" && line.kind === "committed" && ids.has(line.id)).length;
 }
 
-/** Whether each stream was told, after the last acknowledgement, that it cannot be written. */
+/** Whether of each stream, since the last acknowledgement, an append was not acknowledged or a read failed. */
 function isStuck(lines: ReturnType<Writers["lines"]>): boolean {
   const last = lines.findLastIndex((line) => line.what === "outcome" && line.kind === "committed");
-  const since = new Set(lines.slice(last).flatMap((line) => (line.what === "outcome" && (line.kind === "refused" || line.kind === "unknown") ? [line.id] : [])));
-  const stuck = new Set(lines.flatMap((line) => (line.what === "append" && since.has(line.ids[0] ?? "") ? [line.stream] : [])));
+  const streamOf = new Map(lines.flatMap((line) => (line.what === "append" ? [[line.ids[0] ?? "", line.stream] as const] : [])));
+  const stuck = new Set<string | undefined>();
+  for (const line of lines.slice(last)) {
+    if (line.what === "error") stuck.add(line.stream);
+    if (line.what === "outcome" && (line.kind === "refused" || line.kind === "unknown")) stuck.add(streamOf.get(line.id));
+  }
   return STREAMS.every((stream) => stuck.has(stream));
 }
 

@@ -14,7 +14,7 @@ import { allAttacks } from "./all-attacks.ts";
 import { expectNothingLost, violationsIn } from "./checker.ts";
 import { countedIn, readRecords, RuleBroken, type PlainRecord } from "./plain-reader.ts";
 import { newEvent } from "./workload.ts";
-import { Writers, type Writer } from "./writer.ts";
+import { Writers, type Writer, type WriterProcess } from "./writer.ts";
 
 const START_MS = 120_000;
 const STREAMS = Array.from({ length: 4 }, (_, number) => `order-${number}`);
@@ -47,6 +47,7 @@ describe.skipIf(!kafkaAvailable)("the topic of a store", () => {
 
   const options = (more: Partial<KafkaStoreOptions> = {}): KafkaStoreOptions => ({ brokers, topicPrefix: prefix, partitions: 1, replicationFactor: 1, minHoldMs: 10, ...more });
   const expectSound = (atLeast: number) => expectNothingLost({ brokers, topic, lines: writers.lines(), atLeast });
+  const ownerProcess = (): WriterProcess => writers.start({ brokers, streams: STREAMS, options: { topicPrefix: prefix, partitions: 1, replicationFactor: 1, minHoldMs: 10 } });
   const claimNow = async (): Promise<PlainRecord> => (await readRecords(brokers, topic)).filter(({ headers }) => headers["tm-kind"] === "claim").at(-1) as PlainRecord;
 
   /** An event as the owner would write it, under its claim. */
@@ -83,7 +84,7 @@ describe.skipIf(!kafkaAvailable)("the topic of a store", () => {
     await owner.stop();
     const producer = plainClient(brokers).producer();
     await producer.connect();
-    const busy = writers.start({ brokers, streams: STREAMS, options: { topicPrefix: prefix, partitions: 1, replicationFactor: 1 } });
+    const busy = ownerProcess();
     let written = false;
     const strange = (async () => {
       while (!written) await producer.send({ topic, messages: [{ partition: 0, key: "order-1", value: "{}" }] });
@@ -135,6 +136,9 @@ describe.skipIf(!kafkaAvailable)("the topic of a store", () => {
 
   // It takes as long as 32,767 epochs do.
   it.skipIf(!allAttacks)("written to with the owner's producer id and the highest epoch keeps the owner out until it has another id, and nothing is lost", { timeout: 400_000 }, async () => {
+    await owner.stop();
+    const lockedOut = ownerProcess();
+    await lockedOut.more(10);
     const claim = await claimNow();
     const batch = new BatchWriter();
     forged(batch, claim.headers["tm-claim"] ?? "", "order-0", 999);
@@ -143,8 +147,8 @@ describe.skipIf(!kafkaAvailable)("the topic of a store", () => {
     await link.produce(bytes, 5000);
     link.close();
     // All 32,767 epochs are drawn, one after the other.
-    await owner.more(30, 300_000);
-    await owner.stop();
+    await lockedOut.more(30, 300_000);
+    await lockedOut.stop();
     const records = await readRecords(brokers, topic);
     expect(violationsIn(writers.lines(), countedIn(records, true))).toEqual([]);
     const claims = records.filter(({ headers }) => headers["tm-kind"] === "claim");
