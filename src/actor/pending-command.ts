@@ -4,6 +4,7 @@
  * C1 Deadline or signal end a command only while no append that holds its events is under way: from then on it answers what happened.
  * C2 What was ended is never decided, and never decided again after a conflict.
  * C3 A command whose deadline passed while its append was under way is told `OutcomeUnknown` once the store has said that it does not know, or at the hard bound of `expire`.
+ * C4 A question for the state has no outcome: one that cannot be answered in time is told `DeadlineExceeded`, also where it waits for events that are under way.
  */
 import { Aborted, DeadlineExceeded, OutcomeUnknown } from "../errors.ts";
 import type { Clock, Timer } from "../environment.ts";
@@ -144,11 +145,17 @@ export class PendingCommand {
 
   /** As `fail`, but honest about events that are under way. */
   abandon(error: Error): void {
-    if (this.#sent) this.#giveUp(error);
+    if (this.#sent && !this.#isQuestion) this.#giveUp(error);
     else this.fail(error);
   }
 
+  /** C4: for the state, which rests on events that are under way. */
+  get #isQuestion(): boolean {
+    return this.request.command === undefined;
+  }
+
   #giveUp(cause: unknown): void {
+    if (this.#isQuestion) return this.fail(this.#late(cause));
     this.fail(
       new OutcomeUnknown(`nobody knows yet whether the events of the command stand in ${this.stream}: send it again with the same commandId (${this.request.commandId})`, {
         retryable: true,
@@ -163,7 +170,13 @@ export class PendingCommand {
     if (this.#sent || this.#answered) return;
     const details = { stream: this.stream, commandId: this.request.commandId };
     if (signal?.aborted === true) this.fail(new Aborted(`the command on ${this.stream} was aborted before it was decided`, { details, cause: signal.reason as unknown }));
-    else this.fail(new DeadlineExceeded(`the deadline of the command on ${this.stream} passed before it was decided; it changed nothing and never will`, { details, retryable: true }));
+    else this.fail(this.#late(undefined));
+  }
+
+  #late(cause: unknown): DeadlineExceeded {
+    const details = { stream: this.stream, commandId: this.request.commandId };
+    const what = this.#isQuestion ? `the question for the state of ${this.stream} passed before the state was known; it changed nothing` : `the command on ${this.stream} passed before it was decided; it changed nothing and never will`;
+    return new DeadlineExceeded(`the deadline of ${what}`, { details, retryable: true, ...(cause === undefined ? {} : { cause }) });
   }
 
   #close(): boolean {

@@ -260,4 +260,18 @@ describe("a store that never answers", () => {
     await settle();
     expect(await amountsOf(store.other, "account-a")).toEqual(["+1"]); // the second one never was
   });
+
+  it("C4 has no outcome for a question for the state: it was late, and there is nothing to send again", async () => {
+    const { app, clock, settle, store } = await begin({ actors: { commandTimeoutMs: 4000 } });
+    const account = app.at(Account, "a");
+    store.hold();
+    const sent = watch(account.deposit({ amount: 1 }));
+    const asked = watch(account.state());
+    await settle();
+    await clock.advance(5001);
+    expect(sent.error).toBeInstanceOf(OutcomeUnknown);
+    expect(asked.error).toMatchObject({ code: "DeadlineExceeded", retryable: true, message: expect.stringContaining("the state of account-a") });
+    await store.release();
+    await settle();
+  });
 });
