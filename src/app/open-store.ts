@@ -32,7 +32,7 @@ const PG_PARAMETERS = ["application_name", "host", "options", "sslcert", "sslkey
 const loadMemory = () => import("../store/memory/index.ts");
 const loadSqlite = () => loadClient("node:sqlite", "use Node.js 22.13 or newer, where it is built in", () => import("../store/sqlite/index.ts"));
 
-const loadPostgres = () => loadClient("pg", "npm install pg", () => import("../store/postgres/index.ts"));
+export const loadPostgres = () => loadClient("pg", "npm install pg", () => import("../store/postgres/index.ts"));
 
 const POSTGRES: Scheme = {
   parameters: ["schema", "viewsSchema", "commitOrder", "eventsPerPartition", "poolSize", "pgbouncer", "listener", "migrate", ...PG_PARAMETERS],
@@ -49,11 +49,11 @@ const EVENTSTOREDB: Scheme = {
   parameters: ["timeoutMs", ...ESDB_PARAMETERS],
   open: async (url, options) => (await loadEventStoreDB()).eventStoreDBBackend({ ...eventStoreDBOptions(url), ...options }),
   openViews: async ({ scheme }) => {
-    throw new InvalidArgument(`a ${scheme}: URL names events and snapshots; read models live elsewhere: memory:, sqlite:views.db or postgres://…`);
+    throw new InvalidArgument(`${oneOf(scheme)} URL names events and snapshots; read models live elsewhere: memory:, sqlite:views.db or postgres://…`);
   },
 };
 
-const loadKafka = () => loadClient("kafkajs", "npm install kafkajs@2.2.4", () => import("../store/kafka/index.ts"));
+export const loadKafka = () => loadClient("kafkajs", "npm install kafkajs@2.2.4", () => import("../store/kafka/index.ts"));
 
 const TOPIC_PARAMETERS = ["topicPrefix", "partitions", "replicationFactor", "minInsyncReplicas", "maxMessageBytes"] as const;
 
@@ -152,7 +152,7 @@ function parse(url: string): { scheme: Scheme; parsed: StoreUrl } {
   for (const [parameter, value] of new URLSearchParams(match[3] ?? "")) {
     if (!scheme.parameters.includes(parameter) || parameters.has(parameter)) {
       const allowed = scheme.parameters.length === 0 ? "none" : scheme.parameters.join(", ");
-      throw new InvalidArgument(`the parameter ${JSON.stringify(parameter)} of a ${name}: URL is not known or given twice; known: ${allowed}`, { details: { parameter } });
+      throw new InvalidArgument(`the parameter ${JSON.stringify(parameter)} of ${oneOf(name)} URL is not known or given twice; known: ${allowed}`, { details: { parameter } });
     }
     parameters.set(parameter, value);
   }
@@ -161,11 +161,11 @@ function parse(url: string): { scheme: Scheme; parsed: StoreUrl } {
 
 /** The URL's own parameters as options; the rest of it goes to `pg` as it is. */
 function postgresOptions({ scheme, target, parameters }: StoreUrl): PostgresBackendOptions {
-  if (!target.startsWith("//")) throw new InvalidArgument(`a ${scheme}: URL names a server: ${scheme}://user@host:5432/database`);
+  if (!target.startsWith("//")) throw new InvalidArgument(`${oneOf(scheme)} URL names a server: ${scheme}://user@host:5432/database`);
   const handedOn = new URLSearchParams(PG_PARAMETERS.flatMap((name): [string, string][] => (parameters.has(name) ? [[name, parameters.get(name) as string]] : [])));
   const flag = (name: string): boolean | undefined => {
     const value = parameters.get(name);
-    if (value !== undefined && value !== "true" && value !== "false") throw new InvalidArgument(`the parameter ${name} of a ${scheme}: URL is true or false`, { details: { [name]: value } });
+    if (value !== undefined && value !== "true" && value !== "false") throw new InvalidArgument(`the parameter ${name} of ${oneOf(scheme)} URL is true or false`, { details: { [name]: value } });
     return value === undefined ? undefined : value === "true";
   };
   const [schema, viewsSchema, commitOrder, eventsPerPartition, poolSize, listener] = ["schema", "viewsSchema", "commitOrder", "eventsPerPartition", "poolSize", "listener"].map((name) => parameters.get(name));
@@ -186,7 +186,7 @@ function postgresOptions({ scheme, target, parameters }: StoreUrl): PostgresBack
 
 /** Written anew as a connection string; the backend checks it. */
 function eventStoreDBOptions({ scheme, target, parameters }: StoreUrl): EventStoreDBOptions {
-  if (!target.startsWith("//")) throw new InvalidArgument(`a ${scheme}: URL names a server: ${scheme}://user:password@host:2113`);
+  if (!target.startsWith("//")) throw new InvalidArgument(`${oneOf(scheme)} URL names a server: ${scheme}://user:password@host:2113`);
   const handedOn = ESDB_PARAMETERS.flatMap((name) => (parameters.has(name) ? [`${name}=${encodeURIComponent(parameters.get(name) as string)}`] : []));
   const timeoutMs = parameters.get("timeoutMs");
   return {
@@ -195,8 +195,13 @@ function eventStoreDBOptions({ scheme, target, parameters }: StoreUrl): EventSto
   };
 }
 
+/** `a kafka:`, `an esdb:`. */
+function oneOf(scheme: string): string {
+  return `${scheme.startsWith("e") ? "an" : "a"} ${scheme}:`;
+}
+
 function assertNothingMore(url: StoreUrl): void {
-  if (url.target !== "" && url.target !== "//") throw new InvalidArgument(`a ${url.scheme}: URL has nothing after the colon`);
+  if (url.target !== "" && url.target !== "//") throw new InvalidArgument(`${oneOf(url.scheme)} URL has nothing after the colon`);
 }
 
 /** `orders.db`, `./data/x.db`, `/abs/x.db` or `///abs/x.db`. */
@@ -205,10 +210,10 @@ function fileOf(url: StoreUrl): string {
   try {
     file = decodeURIComponent(url.target.replace(/^\/\/(?=\/)/, ""));
   } catch (cause) {
-    throw new InvalidArgument(`the file name of a ${url.scheme}: URL is not well percent-encoded`, { cause });
+    throw new InvalidArgument(`the file name of ${oneOf(url.scheme)} URL is not well percent-encoded`, { cause });
   }
   if (file === "" || file === ":memory:" || file.startsWith("//") || file.includes("\0")) {
-    throw new InvalidArgument(`a ${url.scheme}: URL names a file: ${url.scheme}:orders.db or ${url.scheme}:/data/orders.db (for a store without a file use memory:)`);
+    throw new InvalidArgument(`${oneOf(url.scheme)} URL names a file: ${url.scheme}:orders.db or ${url.scheme}:/data/orders.db (for a store without a file use memory:)`);
   }
   return file;
 }

@@ -1,5 +1,6 @@
 /** Reads the command line and does what it says. Each group of commands loads its backend when it is asked for. */
 import { parseArgs } from "node:util";
+import { loadPostgres } from "../app/open-store.ts";
 import { InvalidArgument } from "../errors.ts";
 import { runKafka } from "./kafka.ts";
 import type { CommitOrder, ViewBuild } from "../store/postgres/index.ts";
@@ -29,7 +30,7 @@ interface Call {
 
 const COMMANDS: Readonly<Record<string, (call: Call) => Promise<void>>> = {
   async migrate({ options, dryRun, print }) {
-    const { migratePostgres } = await import("../store/postgres/index.ts");
+    const { migratePostgres } = await loadPostgres();
     const sql = await migratePostgres({ ...options, dryRun });
     if (sql.length === 0) print("-- the schemas are up to date\n");
     else if (dryRun) print(`BEGIN;\n${sql.join("\n")}\nCOMMIT;\n`);
@@ -37,7 +38,7 @@ const COMMANDS: Readonly<Record<string, (call: Call) => Promise<void>>> = {
   },
 
   async partitions({ options, values, dryRun, print }) {
-    const { postgresPartitions } = await import("../store/postgres/index.ts");
+    const { postgresPartitions } = await loadPostgres();
     const ahead = whole("ahead", values.ahead);
     if (dryRun && ahead !== undefined) print(`-- would make partitions for ${ahead} events more; now there are:\n`);
     for (const { first, last, name, archived, bytes } of await postgresPartitions({ ...options, ...(ahead !== undefined && !dryRun && { ahead }) })) {
@@ -46,7 +47,7 @@ const COMMANDS: Readonly<Record<string, (call: Call) => Promise<void>>> = {
   },
 
   async archive({ options, values, dryRun, print }) {
-    const { archivePostgres } = await import("../store/postgres/index.ts");
+    const { archivePostgres } = await loadPostgres();
     const through = needed("through", values.through);
     const { partitions, sql, streams } = await archivePostgres({ ...options, through, into: values.into, unreadable: values.unreadable, dryRun });
     if (partitions.length === 0) return print(`-- no partition ends at ${through} or before it\n`);
@@ -56,14 +57,14 @@ const COMMANDS: Readonly<Record<string, (call: Call) => Promise<void>>> = {
   },
 
   async restore({ options, values, dryRun, print }) {
-    const { restorePostgres } = await import("../store/postgres/index.ts");
+    const { restorePostgres } = await loadPostgres();
     const { partitions, sql } = await restorePostgres({ ...options, from: needed("from", values.from), dryRun });
     if (partitions.length === 0) return print("-- nothing is archived there\n");
     print(dryRun ? `${sql.join("\n")}\n` : `${partitions.map(({ name }) => name).join(", ")} restored\n`);
   },
 
   async views({ options, values, dryRun, print }) {
-    const { dropPostgresViews, postgresViewBuilds } = await import("../store/postgres/index.ts");
+    const { dropPostgresViews, postgresViewBuilds } = await loadPostgres();
     const { drop: model } = values;
     const version = whole("version", values.version);
     if (model === undefined) {

@@ -2,7 +2,8 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
+import { postgresBackend } from "../../src/store/postgres/index.ts";
 import { loadClient, openStore, openViews } from "../../src/app/open-store.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "tidemark-open-store-"));
@@ -67,6 +68,47 @@ describe("openStore", () => {
     ["sqlite:%zz.db", "percent"],
   ])("refuses %s", async (url, word) => {
     await expect(openStore(url)).rejects.toEqual(coded("InvalidArgument", word));
+  });
+});
+
+describe("a postgres: URL", () => {
+  afterEach(() => vi.unstubAllEnvs());
+
+  it.each(["postgres://shop:secret@127.0.0.1:1", "postgres://127.0.0.1:1/", "postgresql://127.0.0.1:1?schema=shop", "postgres://127.0.0.1:1/?application_name=shop", "postgres://?host=/tmp", "postgres://%2Ftmp"])(
+    "names a database, which PostgreSQL would otherwise choose by the user's name: %s",
+    async (url) => {
+      vi.stubEnv("PGDATABASE", "");
+      for (const opening of [openStore(url), openViews(url.replace("schema", "viewsSchema"))]) {
+        await expect(opening).rejects.toEqual(coded("InvalidArgument", "connection", "names no database", "postgres://host/DATABASE"));
+        await expect(opening).rejects.toMatchObject({ message: expect.not.stringContaining("secret") as string });
+      }
+    },
+  );
+
+  it("names it for the connection that listens too", async () => {
+    vi.stubEnv("PGDATABASE", "");
+    await expect(openStore("postgres://127.0.0.1:1/shop?listener=postgres://127.0.0.1:1")).rejects.toEqual(coded("InvalidArgument", "listener", "names no database"));
+  });
+
+  it("may leave that to PGDATABASE, and options of pg to pg", async () => {
+    vi.stubEnv("PGDATABASE", "shop");
+    await expect(openStore("postgres://127.0.0.1:1")).rejects.toEqual(coded("StoreUnavailable", "127.0.0.1:1/shop"));
+    vi.stubEnv("PGDATABASE", "");
+    await expect(postgresBackend({ connection: { host: "127.0.0.1", port: 1 } })).rejects.toEqual(coded("StoreUnavailable", "127.0.0.1:1"));
+  });
+});
+
+describe("an esdb: URL", () => {
+  it.each([
+    ["esdb:", "an esdb: URL names a server"],
+    ["kurrentdb:", "a kurrentdb: URL names a server"],
+    ["esdb://127.0.0.1:1?topics=5", "of an esdb: URL is not known"],
+  ])("refuses %s", async (url, words) => {
+    await expect(openStore(url)).rejects.toEqual(coded("InvalidArgument", words));
+  });
+
+  it("names no views", async () => {
+    await expect(openViews("esdb+discover://127.0.0.1:1")).rejects.toEqual(coded("InvalidArgument", "an esdb\\+discover: URL names events and snapshots; read models live elsewhere"));
   });
 });
 

@@ -23,6 +23,7 @@ describe("the command line", () => {
     [["postgres", "migrate"], "--store"],
     [["postgres", "migrate", "--store", "sqlite:x.db"], "--store"],
     [["postgres", "migrate", "--force"], "--force"],
+    [["postgres", "migrate", "--store", "postgres://127.0.0.1:1"], "postgres://host/DATABASE"],
   ])("refuses %j", async (args, word) => {
     await expect(tidemark(args)).rejects.toMatchObject({ code: "InvalidArgument", message: expect.stringContaining(word) });
   });
@@ -48,6 +49,25 @@ describe.skipIf(!available)("tidemark postgres migrate", () => {
     const args = ["postgres", "migrate", "--store", `${database.url}?schema=other&viewsSchema=other_views`];
     expect((await tidemark(args)).printed).toBe("the schemas were brought up to date\n");
     expect((await tidemark(args)).printed).toBe("-- the schemas are up to date\n");
+  });
+});
+
+describe.skipIf(!available)("tidemark postgres partitions", () => {
+  let database: TestDatabase;
+  beforeAll(async () => void (database = await testDatabase()));
+  afterAll(() => database.drop());
+
+  it("tells a log without partitions from one that is not there", async () => {
+    await (await postgresBackend({ connection: database.url, schema: "log", viewsSchema: "views" })).close();
+    const noLog = { code: "InvalidArgument", message: expect.stringContaining("there is no log in schema") };
+    for (const schema of ["nope", "views"]) {
+      const store = `${database.url}?schema=${schema}`;
+      await expect(tidemark(["postgres", "partitions", "--store", store])).rejects.toMatchObject(noLog);
+      await expect(tidemark(["postgres", "partitions", "--store", store, "--ahead", "10"])).rejects.toMatchObject(noLog);
+      await expect(tidemark(["postgres", "archive", "--store", store, "--through", "1"])).rejects.toMatchObject(noLog);
+      await expect(tidemark(["postgres", "restore", "--store", store, "--from", "1"])).rejects.toMatchObject(noLog);
+    }
+    await expect(tidemark(["postgres", "partitions", "--store", `${database.url}?schema=log`])).rejects.toMatchObject({ code: "UnsupportedByStore", message: expect.stringContaining("no partitions") });
   });
 });
 

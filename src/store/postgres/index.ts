@@ -11,7 +11,7 @@ import type { EventStore } from "../event-store.ts";
 import { archive, partitionsOf, restore, type ArchiveOptions, type ArchiveReport, type Partition } from "./archive.ts";
 import { assertSchema, Database, quoted, type DatabaseOptions } from "./database.ts";
 import { Listener } from "./listener.ts";
-import { assertIsolation, assertShape, standingShape, validateShape, type CommitOrder, type LogShape, type WantedShape } from "./log-shape.ts";
+import { assertIsolation, assertLog, assertShape, standingShape, validateShape, type CommitOrder, type LogShape, type WantedShape } from "./log-shape.ts";
 import { ensureSchema, plannedSql } from "./migrate.ts";
 import { logSchema } from "./migrations.ts";
 import { eventsOn } from "./postgres-events.ts";
@@ -25,7 +25,7 @@ export type { DropOptions, ViewBuild } from "./view-builds.ts";
 export { sqlView, type SqlConnection, type SqlViewOptions } from "./sql-view.ts";
 
 export interface PostgresOptions {
-  /** A URL, or what `pg` takes: host, user, TLS options and the like. One of `connection` and `pool` is needed. */
+  /** A URL that names a database, or what `pg` takes: host, user, TLS options and the like. One of `connection` and `pool` is needed. */
   readonly connection?: string | ClientConfig;
   /** A pool of the caller's own; it is not closed here. */
   readonly pool?: Pool;
@@ -125,7 +125,7 @@ export async function migratePostgres({ dryRun = false, ...options }: PostgresBa
   });
 }
 
-/** The partitions of a log, from the oldest on; with `ahead` room for so many events is made first. Errors: UnsupportedByStore, those of postgresBackend. */
+/** The partitions of a log, from the oldest on; with `ahead` room for so many events is made first. Errors: UnsupportedByStore, InvalidArgument where there is no log, those of postgresBackend. */
 export function postgresPartitions({ ahead, ...options }: PostgresStoreOptions & { readonly ahead?: number | undefined }): Promise<readonly Partition[]> {
   return administered(options, async (db, schema) => {
     const before = await partitionsOf(db, schema);
@@ -152,6 +152,7 @@ async function administered<T>(options: PostgresStoreOptions, work: (db: Databas
   return linked({ ...options, listener: false, poolSize: 2 }, async ({ db, ...link }) => {
     let result: T;
     try {
+      await assertLog(db, schema);
       result = await work(db, schema);
     } catch (error) {
       throw toTidemarkError(error, db.name);
@@ -238,8 +239,8 @@ function linkOf(options: PostgresOptions): { readonly db: Database; readonly lis
   if ((connection === undefined) === (pool === undefined)) throw new InvalidArgument("PostgreSQL needs one of connection and pool", { details: { option: "connection" } });
   if (!Number.isSafeInteger(poolSize) || poolSize < 1) throw new InvalidArgument("poolSize must be an integer from 1", { details: { option: "poolSize" } });
   const environment = environmentOf(options.environment);
-  const config = connection === undefined ? configOfPool(pool as Pool) : configOf(connection);
-  const listening = listener === undefined ? (pgbouncer ? undefined : config) : listener === false ? undefined : configOf(listener);
+  const config = connection === undefined ? configOfPool(pool as Pool) : configOf("connection", connection);
+  const listening = listener === undefined ? (pgbouncer ? undefined : config) : listener === false ? undefined : configOf("listener", listener);
   const db = databaseOf({ connection: config, pool, poolSize, pgbouncer, environment });
   return { db: db.retain(), listener: new Listener(listening, environment) };
 }
@@ -253,9 +254,16 @@ function databaseOf(options: DatabaseOptions): Database {
   }
 }
 
-function configOf(connection: string | ClientConfig): ClientConfig {
-  return typeof connection === "string" ? { connectionString: connection } : connection;
+/** The database of a URL that names none would be the one with the user's name. Errors: InvalidArgument. */
+function configOf(option: "connection" | "listener", connection: string | ClientConfig): ClientConfig {
+  if (typeof connection !== "string") return connection;
+  if (WITHOUT_DATABASE.test(connection) && !process.env["PGDATABASE"]) {
+    throw new InvalidArgument(`the URL of PostgreSQL (${option}) names no database: write postgres://host/DATABASE`, { details: { option } });
+  }
+  return { connectionString: connection };
 }
+
+const WITHOUT_DATABASE = /^postgres(?:ql)?:\/\/[^/?#]*\/?(?:[?#]|$)/i;
 
 /** A pool hides its password from whoever copies its options. */
 function configOfPool({ options }: Pool): ClientConfig {

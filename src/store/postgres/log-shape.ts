@@ -56,6 +56,12 @@ export async function standingShape(db: Queryable, schema: string): Promise<LogS
   return { commitOrder: meta.get("commit_order") === "horizon" ? "horizon" : "lock", eventsPerPartition: typeof events === "string" ? Number(events) : undefined };
 }
 
+/** Errors: InvalidArgument where there is no log. */
+export async function assertLog(db: Database, schema: string): Promise<void> {
+  if ((await standingShape(db, schema)) !== undefined) return;
+  throw new InvalidArgument(`there is no log in schema ${schema} of ${db.name}: name the schema that holds it (?schema=NAME), or make it with "tidemark postgres migrate"`, { details: { schema, database: db.name } });
+}
+
 /**
  * What writes and reads a log relies on each statement having a snapshot of its own, younger than the locks that it has waited for. Under another isolation
  * positions would be drawn twice and refused, and behind the horizon events would be missed. Errors: StoreUnavailable.
