@@ -90,6 +90,14 @@ test("takes the store from --store or TIDEMARK_STORE, and read models from --vie
   expect(await readdir(folder)).toEqual(expect.arrayContaining(["one.db", "seen.db", "two.db"]));
 });
 
+test("listens where --port and --host say, whatever PORT and HOST are, and tells of all of them", async () => {
+  const { url } = await start(["--store", "memory:", "--port", "0", "--host", "localhost"], { PORT: "1", HOST: "192.0.2.1" });
+  expect((await fetch(`${url}/healthz`)).status).toBe(200);
+  const help = launch(["--help"], { PORT: undefined, HOST: undefined });
+  expect(await help.ended).toBe(0);
+  expect(help.said().replaceAll(/\s+/g, " ")).toMatch(/--port <number> .*\(default: 8080, env: PORT\).*--host <address> .*\(default: "127\.0\.0\.1", env: HOST\)/);
+});
+
 test("two services on one file see each other's orders, and their tokens hold for both", async () => {
   const [one, two] = await Promise.all([start(["--store", "sqlite:shared.db"]), start(["--store", "sqlite:shared.db"])]);
   const { token } = (await (await place(one.url, "o-1")).json()) as { token: string };
@@ -106,8 +114,9 @@ test("--demo lets orders trickle in, on a past of their own", async () => {
 });
 
 test.each([
-  ["a port in use", async () => ({ PORT: new URL((await start(["--store", "memory:"])).url).port }), ["--store", "memory:"], /EADDRINUSE/],
-  ["a port that is none", async () => Promise.resolve({ PORT: "web" }), ["--store", "memory:"], /PORT must be/],
+  ["a port in use", async () => ({ PORT: new URL((await start(["--store", "memory:"])).url).port }), ["--store", "memory:"], /^port \d+ of 127\.0\.0\.1 is in use: choose another with --port/m],
+  ["a port that is none", async () => Promise.resolve({ PORT: "web" }), ["--store", "memory:"], /PORT.* from 0 to 65535/],
+  ["a host that is another's", async () => Promise.resolve({}), ["--store", "memory:", "--host", "192.0.2.1"], /^192\.0\.2\.1 is no address of this machine .*--host/m],
   ["an unknown store", async () => Promise.resolve({}), ["--store", "papyrus:x"], /papyrus/],
   ["an unknown option", async () => Promise.resolve({}), ["--fast"], /unknown option/],
 ])("ends with a clear word for %s", async (_what, env, parameters, said) => {

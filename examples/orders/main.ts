@@ -1,5 +1,5 @@
 /** `npm start`: the orders service, until SIGTERM or SIGINT. */
-import { program } from "commander";
+import { InvalidArgumentError, Option, program } from "commander";
 import { pino } from "pino";
 import { startService, type Service } from "./service.ts";
 import { addStoreOptions, type StoreSettings } from "./settings.ts";
@@ -9,16 +9,24 @@ const SAME_SIGNAL_MS = 1000;
 
 addStoreOptions(program)
   .name("npm start --")
-  .description("The orders service, on HOST (default 127.0.0.1) and PORT (default 8080).")
+  .description("The orders service.")
+  .addOption(new Option("--port <number>", "where it listens; 0: any free one").env("PORT").default(8080).argParser(portOf))
+  .addOption(new Option("--host <address>", "the address of that port; 0.0.0.0: of the whole machine").env("HOST").default("127.0.0.1"))
   .option("--demo", "let a simulated shop trickle orders in")
   .action(run)
   .addHelpText("after", "\nLOG_LEVEL chooses what is logged, default info.");
 
-async function run({ demo = false, ...stores }: StoreSettings & { readonly demo?: boolean }): Promise<void> {
+interface Settings extends StoreSettings {
+  readonly port: number;
+  readonly host: string;
+  readonly demo?: boolean;
+}
+
+async function run({ port, host, demo = false, ...stores }: Settings): Promise<void> {
   const logger = pino({ level: process.env["LOG_LEVEL"] ?? "info", base: null }, pino.destination(2)); // stdout is for the address
-  const host = process.env["HOST"] ?? "127.0.0.1";
-  const port = portOf(process.env["PORT"] ?? "8080");
-  const service = await startService({ ...stores, host, port, demo, logger });
+  const service = await startService({ ...stores, host, port, demo, logger }).catch((error: unknown) => {
+    throw explained(error, host, port);
+  });
   process.stdout.write(`The orders service listens on ${service.url}, its events are in ${withoutPassword(stores.store)}\n`);
   closeOnSignals(service);
 }
@@ -30,7 +38,16 @@ function withoutPassword(url: string): string {
 function portOf(text: string): number {
   const port = Number(text);
   if (/^\d+$/.test(text) && port <= 65_535) return port;
-  throw new Error(`PORT must be a number from 0 to 65535, not ${JSON.stringify(text)}`);
+  throw new InvalidArgumentError("It must be a whole number from 0 to 65535.");
+}
+
+/** What to do where the address cannot be had; every other error stands. */
+function explained(error: unknown, host: string, port: number): unknown {
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  if (syscall !== "listen" && syscall !== "getaddrinfo") return error;
+  if (code === "EADDRINUSE") return new Error(`port ${port} of ${host} is in use: choose another with --port or PORT (0: any free one)`, { cause: error });
+  if (code === "EACCES") return new Error(`port ${port} needs rights that this process does not have: choose one from 1024 on with --port or PORT`, { cause: error });
+  return new Error(`${host} is no address of this machine (${code}): choose another with --host or HOST`, { cause: error });
 }
 
 /** The first signal closes cleanly; a later one does not wait. */
