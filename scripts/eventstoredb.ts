@@ -1,40 +1,48 @@
 /**
- * `npm run eventstoredb -- --port N [--file F]`: the test server for EventStoreDB in the foreground, until SIGINT or SIGTERM.
+ * `npm run eventstoredb`: the test server for EventStoreDB in the foreground, until SIGINT or SIGTERM.
  * Prints its address when it serves; with `--control N` the address of its control channel is the second line.
- * `--user name:password` or `--user name:password:$group`, as often as one likes, turns access control on; `--cert` and `--key` turn TLS on.
  */
 import { readFileSync } from "node:fs";
-import { parseArgs } from "node:util";
+import { InvalidArgumentError, program } from "commander";
 import { eventStoreDbControl, eventStoreDbServer, type User } from "../src/testing/eventstoredb-server/index.ts";
 
-const settings = {
-  options: {
-    port: { type: "string", default: "2113" },
-    host: { type: "string", default: "127.0.0.1" },
-    file: { type: "string" },
-    control: { type: "string" },
-    user: { type: "string", multiple: true },
-    cert: { type: "string" },
-    key: { type: "string" },
-  },
-} as const;
+interface Settings {
+  readonly port: number;
+  readonly host: string;
+  readonly file?: string;
+  readonly control?: number;
+  readonly user?: readonly User[];
+  readonly cert?: string;
+  readonly key?: string;
+}
+
+program
+  .name("npm run eventstoredb --")
+  .description("The test server for EventStoreDB in the foreground, in memory unless --file is given. Prints its URL when it serves.")
+  .option("--port <number>", "where it listens; 0: any free one", portOf, 2113)
+  .option("--host <address>", "the address of that port", "127.0.0.1")
+  .option("--file <path>", "keeps the log there")
+  .option("--control <port>", "serves the control channel there, for faults; its URL is the second line", portOf)
+  .option("--user <name:password[:group]>", "turns access control on; as often as you like, $admins is a group", addUser)
+  .option("--cert <path>", "turns TLS on, together with --key")
+  .option("--key <path>", "of the certificate")
+  .addHelpText("after", "\nThe URL is one for a store: openStore(url), tidemark({ store: url }), npm start -- --store URL.\nMore: docs/eventstoredb/test-server.md")
+  .action(serve);
 
 try {
-  await serve(parseArgs(settings).values);
+  await program.parseAsync();
 } catch (error) {
-  // A misspelt option, a port in use, a file that cannot be read: the message is enough.
+  // A port in use, a file that cannot be read: the message is enough.
   process.stderr.write(`${(error as Error).message}\n`);
   process.exitCode = 1;
 }
 
-async function serve(values: ReturnType<typeof parseArgs<typeof settings>>["values"]): Promise<void> {
-  const { host, file, cert, key } = values;
-  const port = portOf(values.port);
+async function serve({ host, port, control: controlPort, file, user: users, cert, key }: Settings): Promise<void> {
   const server = await eventStoreDbServer({
     host,
     port,
     ...(file === undefined ? {} : { file }),
-    ...(values.user === undefined ? {} : { users: values.user.map(userOf) }),
+    ...(users === undefined ? {} : { users }),
     ...(cert === undefined || key === undefined ? {} : { tls: { cert: readFileSync(cert), key: readFileSync(key) } }),
   });
   let control: Awaited<ReturnType<typeof eventStoreDbControl>> | undefined;
@@ -43,7 +51,7 @@ async function serve(values: ReturnType<typeof parseArgs<typeof settings>>["valu
     await server.close();
   };
   try {
-    if (values.control !== undefined) control = await eventStoreDbControl(server, { port: portOf(values.control) });
+    if (controlPort !== undefined) control = await eventStoreDbControl(server, { port: controlPort });
   } catch (error) {
     await stop();
     throw error;
@@ -54,11 +62,11 @@ async function serve(values: ReturnType<typeof parseArgs<typeof settings>>["valu
 
 function portOf(text: string): number {
   const port = Number(text);
-  if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new Error(`a port is a whole number from 0 to 65535, not ${JSON.stringify(text)}`);
+  if (!/^\d+$/.test(text) || port > 65_535) throw new InvalidArgumentError("It must be a whole number from 0 to 65535.");
   return port;
 }
 
-function userOf(text: string): User {
+function addUser(text: string, users: readonly User[] = []): readonly User[] {
   const [name = "", password = "", ...groups] = text.split(":");
-  return { name, password, groups };
+  return [...users, { name, password, groups }];
 }

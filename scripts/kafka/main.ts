@@ -1,4 +1,4 @@
-/** `npm run kafka`: a real Kafka in the foreground. Prints its address when it serves; ends with SIGINT, SIGTERM, SIGHUP or its parent. */
+/** `npm run kafka`: a real Kafka in the foreground. Prints its address, and the URL of a store on it, when it serves; ends with SIGINT, SIGTERM, SIGHUP or its parent. */
 import { InvalidArgumentError, program } from "commander";
 import { DEFAULT_VERSION } from "./jars.ts";
 import { PortInUse } from "./free-ports.ts";
@@ -41,7 +41,7 @@ async function serve({ port, brokers, version, data }: Settings): Promise<void> 
       },
     });
     if (!ending.signal.aborted) {
-      print(`Kafka ${cluster.version} serves at ${cluster.brokers.join(",")}`);
+      print(`Kafka ${cluster.version} serves at ${cluster.brokers.join(",")}\nAs a store: kafka://${cluster.brokers.join(",")}`);
       await ending.aborted;
     }
   } catch (error) {
@@ -73,6 +73,7 @@ program
   .option("--brokers <number>", "how many; 3 gives replication factor 3 and min.insync.replicas 2", wholeNumber, 1)
   .option("--version <version>", "version of Kafka", DEFAULT_VERSION)
   .option("--data <folder>", "keeps the data there")
+  .addHelpText("after", "\nPrints the URL of the store when it serves: openStore(url), tidemark({ store: url }), npm start -- --store URL.\nMore: docs/kafka.md")
   .action(async (settings: Settings) => {
     try {
       await serve(settings);

@@ -81,7 +81,7 @@ describe.skipIf(!ownKafkaAvailable)("npm run kafka", () => {
     const [port] = (await freePorts(1)) as [number];
     const launcher = launch(["--port", String(port)]);
     await serves(launcher);
-    expect(launcher.output()).toContain(`serves at 127.0.0.1:${port}`);
+    expect(launcher.output()).toMatch(new RegExp(`serves at 127\\.0\\.0\\.1:${port}\nAs a store: kafka://127\\.0\\.0\\.1:${port}\n$`));
     expect(await roundTrip([`127.0.0.1:${port}`])).toBe("0");
     expect(brokerProcesses()).toHaveLength(1);
     const second = launch(["--port", String(port)]);

@@ -1,4 +1,5 @@
 /** Starting, stopping, being killed, being found. */
+import { spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,7 +7,7 @@ import { join } from "node:path";
 import { EventStoreDBClient, jsonEvent } from "@eventstore/db-client";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { eventStoreDbServer } from "../../../src/testing/eventstoredb-server/index.ts";
-import { killServers, startServer } from "./own-process.ts";
+import { killServers, runner, startServer } from "./own-process.ts";
 import { idOf, readRequest, Wire, type WireEvent } from "./protocol.ts";
 
 let folder: string;
@@ -130,6 +131,16 @@ describe("npm run eventstoredb", { timeout: 120_000 }, () => {
     const server = await startServer("--port", "0");
     await expect(startServer("--port", String(server.port))).rejects.toThrow(`cannot listen on 127.0.0.1:${server.port}`);
     await server.kill("SIGKILL");
+  });
+
+  it.each([
+    [["--help"], 0, /--port <number>.*--file <path>.*--control <port>.*--user <name:password\[:group\]>.*--cert <path>.*--key <path>/s],
+    [["--prot", "0"], 1, /unknown option '--prot'\n\(Did you mean --port\?\)/],
+    [["--port", "web"], 1, /whole number from 0 to 65535/],
+  ])("tells how it is used: %j", (args, code, said) => {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [runner, ...args], { encoding: "utf8" });
+    expect([status, stdout + stderr]).toEqual([code, expect.stringMatching(said)]);
+    expect(stdout + stderr).not.toContain("    at ");
   });
 
   it("loses no append that it answered when it is killed, and none is torn", async () => {

@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { join, resolve } from "node:path";
 
-const runner = join(resolve(import.meta.dirname, "../../.."), "scripts/eventstoredb.ts");
+export const runner = join(resolve(import.meta.dirname, "../../.."), "scripts/eventstoredb.ts");
 
 const started = new Set<ChildProcess>();
 
