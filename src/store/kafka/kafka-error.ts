@@ -15,6 +15,8 @@ const FINAL = new Set<number>([
   KAFKA_ERROR.topicAuthorizationFailed,
   KAFKA_ERROR.clusterAuthorizationFailed,
   KAFKA_ERROR.transactionalIdAuthorizationFailed,
+  KAFKA_ERROR.unsupportedSaslMechanism,
+  KAFKA_ERROR.illegalSaslState,
   KAFKA_ERROR.unsupportedVersion,
 ]);
 

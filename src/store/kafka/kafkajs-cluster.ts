@@ -210,7 +210,13 @@ class KafkajsCluster implements KafkaCluster {
     // A node that is not known any more is looked for among those that were named.
     const pool = await connectionPoolBuilder.build(known === undefined ? undefined : { host: known.host, port: known.port });
     const link = new Link(brokerPool.createBroker({ connectionPool: pool, logger: rootLogger }), this.#clock);
-    await link.connect(this.#boundMs);
+    try {
+      await link.connect(this.#boundMs);
+    } catch (error) {
+      // A broker that refuses whoever logs in does not hang up.
+      link.destroy(closedError());
+      throw error;
+    }
     if (this.#closed) link.destroy(closedError());
     return link;
   }
@@ -449,11 +455,18 @@ function refusalOf(errorCode: number, what: string): BrokerRefusal {
 /** What kafkajs says of a server that hangs up while it is greeted tells nobody what to do. */
 function explained(error: unknown): Error {
   if (!(error instanceof Error)) return new Error(String(error));
-  if (error.message !== "Closed connection") return error;
-  return new Error("it closed the connection without an answer: no Kafka broker listens there, or one that wants TLS or SASL (docs/kafka.md)", { cause: error });
+  const { message } = error;
+  if (message === "Closed connection") return new Error("it closed the connection without an answer: no Kafka broker listens there, or one that wants TLS or SASL (docs/kafka.md)", { cause: error });
+  if (/before secure TLS connection was established|wrong version number/.test(message)) {
+    return new Error(`it does not speak TLS: leave \`tls\` (\`ssl\`) out for this listener (${message})`, { cause: error });
+  }
+  if (errorCodeOf(error) === KAFKA_ERROR.illegalSaslState) return Object.assign(new Error("it takes no SASL: leave `sasl` out for this listener", { cause: error }), { code: KAFKA_ERROR.illegalSaslState, type: "ILLEGAL_SASL_STATE" });
+  return error;
 }
 
 function messageOf(error: unknown): string {
+  const { errors } = (error ?? {}) as { readonly errors?: readonly unknown[] };
+  if (Array.isArray(errors) && errors.length > 0) return messageOf(errors[0]);
   return error instanceof Error ? error.message : String(error);
 }
 

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { createServer, type AddressInfo } from "node:net";
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
 import { systemClock } from "../../../src/environment.ts";
+import { kafkaBackend } from "../../../src/store/kafka/index.ts";
 import { kafkajsCluster } from "../../../src/store/kafka/kafkajs-cluster.ts";
 import { kafkaAvailable, newTopicPrefix, sharedKafka } from "../../support/kafka.ts";
 import { proxyTo, type Proxy } from "../../support/proxy.ts";
@@ -53,6 +54,23 @@ describe.skipIf(!kafkaAvailable)("a connection to a broker", () => {
     await cluster.close();
     await until("the connections are closed", () => sockets() <= before, 5000);
     await deleteTopics(brokers, prefix);
+  });
+
+  it("that wants a login or TLS of a listener without them is refused with what to leave out, and none is left open", async () => {
+    proxy = await proxyTo(`tcp://${brokers[0]}`);
+    const options = { brokers: [new URL(proxy.url).host], requestTimeoutMs: 1000, topicPrefix: newTopicPrefix() };
+    const login = kafkaBackend({ ...options, sasl: { mechanism: "plain", username: "someone", password: "secret" } });
+    await expect(login.events.identity()).rejects.toMatchObject({ code: "StoreRefused", retryable: false, message: expect.stringContaining("it takes no SASL: leave `sasl` out") });
+    const secure = kafkaBackend({ ...options, ssl: true });
+    await expect(secure.events.identity()).rejects.toMatchObject({ message: expect.stringContaining("it does not speak TLS: leave `tls` (`ssl`) out") });
+    await until("the connections are closed", () => proxy?.open() === 0, 5000);
+    await Promise.all([login.close(), secure.close()]);
+  });
+
+  it("over which a topic cannot be created as it was asked for says why", async () => {
+    const backend = kafkaBackend({ brokers, requestTimeoutMs: 1000, topicPrefix: newTopicPrefix(), replicationFactor: 100 });
+    await expect(backend.events.identity()).rejects.toThrow(/[Rr]eplication.factor/);
+    await backend.close();
   });
 });
 
