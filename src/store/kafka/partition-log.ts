@@ -8,7 +8,7 @@
  *    log that was cut off may have grown again to just that end.
  * T4 OFFSET_OUT_OF_RANGE never moves the reader on its own. A log that begins above what was read is refused by name. A log that ends below it, or holds another
  *    record where the last one stood, was rewound: that is reported, waiting readers are told so, and the lane is built again from the log's start. What was asked
- *    before that says nothing about what is built then.
+ *    before that says nothing about what is built then. A topic that brokers have not known for `boundMs` is gone.
  * T5 The last record is compared with the log when an index is resumed and whenever the leader's epoch in the log has changed: only then can a log have been cut off.
  *    A record that counts is known by its id or nonce, any other by its leader's epoch: Kafka gives an offset and an epoch to one record alone.
  * T6 Every request has a bound; who waits is told when the log cannot be read and they have waited for `boundMs`. Who has come just now waits for another try.
@@ -77,6 +77,8 @@ export class PartitionLog {
   /** When it was last told how far the reading is, or the reading began; undefined: it is not behind. */
   #reportedAt: number | undefined;
   #rewinds = 0;
+  /** Since when brokers have known no such topic. */
+  #missingSince: number | undefined;
   #claimSeenAt = Number.NEGATIVE_INFINITY;
   #ownAt = Number.NEGATIVE_INFINITY;
   #wake: (() => void) | undefined;
@@ -182,6 +184,7 @@ export class PartitionLog {
   #end(): Promise<LogEnd> {
     const { environment, boundMs, link } = this.#options;
     const signal = this.#ending.signal;
+    if (this.#failure !== undefined && !signal.aborted) return Promise.reject(this.#failure);
     return insist(
       () => {
         // Those who ask while a question is under way share the next one.
@@ -252,6 +255,7 @@ export class PartitionLog {
         checked = true;
         const fetched = await link.fetch({ offset: asked.next, maxWaitMs: FETCH_WAIT_MS, maxBytes: FETCH_BYTES });
         failures = 0;
+        this.#missingSince = undefined;
         await this.#take(fetched, asked);
         await turn();
       } catch (error) {
@@ -376,7 +380,7 @@ export class PartitionLog {
       if (now !== undefined && now !== topicId) {
         throw new StoreRewound(`the topic of ${this.lane} was deleted and created again: what was read of it is gone`, { details: { lane: this.lane, expected: topicId, found: now } });
       }
-      if (!outOfRange) return;
+      if (!outOfRange) return this.#missing(now === undefined);
       ({ offset: end } = await link.end());
       // It begins above, or was cut off and has grown again by now: then it is read on, and compared (T5).
       if (end >= next) stillOutOfRange = await link.fetch({ offset: next, maxWaitMs: 0, maxBytes: 1 }).then(() => false, isOutOfRange);
@@ -386,6 +390,18 @@ export class PartitionLog {
     }
     if (end < next) this.#rewound(`it ends at ${end}, and was read up to ${next}`, rewinds);
     else if (stillOutOfRange && rewinds === this.#rewinds) throw beginsAbove(this.lane, undefined, next);
+  }
+
+  /** T4: a broker that has just started may not know a topic yet. */
+  #missing(missing: boolean): void {
+    const { environment, boundMs, topicId } = this.#options;
+    if (!missing) return void (this.#missingSince = undefined);
+    const now = environment.clock.elapsed();
+    this.#missingSince ??= now;
+    if (now - this.#missingSince < boundMs) return;
+    throw new StoreRewound(`the topic of ${this.lane} does not exist any more (it was deleted, or its broker was started anew without its data): what was read of it is gone`, {
+      details: { lane: this.lane, expected: topicId },
+    });
   }
 
   /** `rewinds`: what it was when that was asked which shows it. */

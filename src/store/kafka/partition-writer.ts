@@ -232,7 +232,7 @@ export class PartitionWriter {
   #holds(): Held | undefined {
     const { log } = this.#options;
     const held = this.#held;
-    if (held === undefined || this.#reopenDue || log.claim?.nonce !== held.nonce || log.rewinds !== held.rewinds) return undefined;
+    if (held === undefined || log.failure !== undefined || this.#reopenDue || log.claim?.nonce !== held.nonce || log.rewinds !== held.rewinds) return undefined;
     return held.sequence > LAST_SEQUENCE ? undefined : held;
   }
 

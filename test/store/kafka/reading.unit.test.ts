@@ -125,6 +125,21 @@ describe("an index that is resumed", () => {
     expect(await errorOf(b.readStream("order-1"))).toEqual(coded("StoreRewound", "deleted and created again"));
     expect(await world.append(b, 0)).toMatchObject({ kind: "refused", code: "rewound" });
   });
+
+  it("of a topic that is gone while it is read and written is refused once it has been gone for the bound of a request", async () => {
+    const a = world.store("a", { requestTimeoutMs: 2000, appendTimeoutMs: 20_000 });
+    await world.commit(a, 0);
+    const following = (async () => {
+      for await (const page of a.subscribe()) if (page.events.some(({ version }) => version === 9)) return;
+    })();
+    await world.environment.clock.advance(100);
+    world.kafka.delete(TOPIC);
+    const began = world.environment.clock.elapsed();
+    expect(await errorOf(following)).toEqual(coded("StoreRewound", "does not exist any more"));
+    expect(world.environment.clock.elapsed() - began).toBeLessThan(4000);
+    expect(await errorOf(a.readStream("order-1"))).toEqual(coded("StoreRewound", "does not exist any more"));
+    expect(await world.append(a, 1)).toMatchObject({ kind: "refused", code: "rewound" });
+  });
 });
 
 describe("a tailer", () => {
