@@ -29,10 +29,13 @@ interface Scheme {
 /** What a postgres: URL hands on to `pg`. */
 const PG_PARAMETERS = ["application_name", "host", "options", "sslcert", "sslkey", "sslmode", "sslrootcert", "uselibpqcompat"] as const;
 
+/** How the clients come, for messages. */
+export const INSTALL = { pg: "npm install pg", kafkajs: "npm install kafkajs@2.2.4", eventStoreDB: "npm install @eventstore/db-client@6" } as const;
+
 const loadMemory = () => import("../store/memory/index.ts");
 const loadSqlite = () => loadClient("node:sqlite", "use Node.js 22.13 or newer, where it is built in", () => import("../store/sqlite/index.ts"));
 
-export const loadPostgres = () => loadClient("pg", "npm install pg", () => import("../store/postgres/index.ts"));
+const loadPostgres = () => loadClient("pg", INSTALL.pg, () => import("../store/postgres/index.ts"));
 
 const POSTGRES: Scheme = {
   parameters: ["schema", "viewsSchema", "commitOrder", "eventsPerPartition", "poolSize", "pgbouncer", "listener", "migrate", ...PG_PARAMETERS],
@@ -40,7 +43,7 @@ const POSTGRES: Scheme = {
   openViews: async (url, options) => (await loadPostgres()).postgresViews({ ...postgresOptions(url), ...options }),
 };
 
-const loadEventStoreDB = () => loadClient("@eventstore/db-client", "npm install @eventstore/db-client@6", () => import("../store/eventstoredb/index.ts"));
+const loadEventStoreDB = () => loadClient("@eventstore/db-client", INSTALL.eventStoreDB, () => import("../store/eventstoredb/index.ts"));
 
 /** What an esdb: URL hands on as a connection string. */
 const ESDB_PARAMETERS = ["connectionName", "defaultDeadline", "discoveryInterval", "gossipTimeout", "keepAliveInterval", "keepAliveTimeout", "maxDiscoverAttempts", "nodePreference", "throwOnAppendFailure", "tls", "tlsCAFile", "tlsVerifyCert", "userCertFile", "userKeyFile"] as const;
@@ -53,7 +56,7 @@ const EVENTSTOREDB: Scheme = {
   },
 };
 
-export const loadKafka = () => loadClient("kafkajs", "npm install kafkajs@2.2.4", () => import("../store/kafka/index.ts"));
+const loadKafka = () => loadClient("kafkajs", INSTALL.kafkajs, () => import("../store/kafka/index.ts"));
 
 const TOPIC_PARAMETERS = ["topicPrefix", "partitions", "replicationFactor", "minInsyncReplicas", "maxMessageBytes"] as const;
 

@@ -1,6 +1,6 @@
 /** `tidemark kafka …`. */
 import { parseArgs } from "node:util";
-import { loadKafka } from "../app/open-store.ts";
+import { INSTALL, loadClient } from "../app/open-store.ts";
 import { InvalidArgument } from "../errors.ts";
 
 export const KAFKA_USAGE = `Usage: tidemark kafka acls --topic-prefix PREFIX --principal PRINCIPAL [options]
@@ -24,7 +24,7 @@ export async function runKafka(args: readonly string[], print: (text: string) =>
   if (positionals.join(" ") !== "acls") throw new InvalidArgument(`there is no command ${JSON.stringify(`kafka ${positionals.join(" ")}`.slice(0, 80))}\n\n${KAFKA_USAGE}`);
   const { "topic-prefix": topicPrefix, principal, category: categories, "read-only": readOnly, "bootstrap-server": bootstrapServer = "localhost:9092" } = values;
   if (topicPrefix === undefined || principal === undefined) throw new InvalidArgument(`--topic-prefix and --principal are needed\n\n${KAFKA_USAGE}`);
-  const { kafkaAclCommands } = await loadKafka();
+  const { kafkaAclCommands } = await loadClient("kafkajs", INSTALL.kafkajs, () => import("../store/kafka/index.ts"));
   const options = { topicPrefix, principal, ...(categories === undefined ? {} : { categories }), ...(readOnly === undefined ? {} : { readOnly }) };
   print(`${kafkaAclCommands(options, bootstrapServer).join("\n")}\n`);
   return 0;

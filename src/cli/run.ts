@@ -1,9 +1,11 @@
 /** Reads the command line and does what it says. Each group of commands loads its backend when it is asked for. */
 import { parseArgs } from "node:util";
-import { loadPostgres } from "../app/open-store.ts";
+import { INSTALL, loadClient } from "../app/open-store.ts";
 import { InvalidArgument } from "../errors.ts";
 import { runKafka } from "./kafka.ts";
 import type { CommitOrder, ViewBuild } from "../store/postgres/index.ts";
+
+const loadPostgres = () => loadClient("pg", INSTALL.pg, () => import("../store/postgres/index.ts"));
 
 const USAGE = `Usage: tidemark postgres COMMAND --store URL [options]
 
