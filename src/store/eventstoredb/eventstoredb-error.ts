@@ -44,6 +44,16 @@ function isPlainServer(error: unknown): boolean {
   return statusOf(error) === GRPC.unavailable && /SSL routines.*(wrong version number|packet length too long)/.test(messageOf(error));
 }
 
+/** Whether nobody here knows who signed the server's certificate. gRPC hands Node's word for it on as text alone. */
+function isUnknownSigner(error: unknown): boolean {
+  return statusOf(error) === GRPC.unavailable && /self-signed certificate|unable to (verify|get)[^]*certificate/i.test(messageOf(error));
+}
+
+/** Whether a connection was made and came to nothing, without a word: so ends plain HTTP/2 with a server that waits for TLS. */
+function isNoServer(error: unknown): boolean {
+  return statusOf(error) === GRPC.unavailable && /Last error: Failed to connect/.test(messageOf(error));
+}
+
 /** Whether the call was cut off on its HTTP/2 connection, without a status of the server: a server or proxy that goes away may close it so. gRPC says it as text alone. */
 function isCutOff(error: unknown): boolean {
   return statusOf(error) === GRPC.internal && messageOf(error).startsWith("Received RST_STREAM");
@@ -52,7 +62,7 @@ function isCutOff(error: unknown): boolean {
 /** Whether the same call may succeed in a moment: the connection broke, a node went down, or is not the leader any more. */
 export function isPassing(error: unknown): boolean {
   if (error instanceof NoAnswer || error instanceof EndedEarly || exceptionOf(error) === "not-leader" || isCutOff(error)) return true;
-  if (isPlainServer(error)) return false;
+  if (isPlainServer(error) || isUnknownSigner(error)) return false;
   const status = statusOf(error);
   return status === GRPC.unavailable || status === GRPC.cancelled || status === GRPC.aborted || status === GRPC.deadlineExceeded;
 }
@@ -75,18 +85,27 @@ export function toTidemarkError(error: unknown, where: string, stream?: string):
   const details = { server: where, status: statusOf(error), exception, ...(stream !== undefined && { stream }) };
   if (exception === "stream-deleted") return streamDeleted(stream ?? "the stream", "tombstoned", error);
   const status = statusOf(error);
-  if (exception === "access-denied" || status === GRPC.permissionDenied || status === GRPC.unauthenticated) {
+  if (status === GRPC.unauthenticated) {
+    return new StoreUnavailable(`${where} knows no such user, or not with this password: esdb://USER:PASSWORD@host`, { cause: error, details });
+  }
+  if (exception === "access-denied" || status === GRPC.permissionDenied) {
     return new StoreUnavailable(`${where} refuses: ${messageOf(error)}. The rights that Tidemark needs stand in docs/eventstoredb.md.`, { cause: error, details });
   }
   if (status === GRPC.unimplemented) return new StoreUnavailable(`${where} does not know BatchAppend: EventStoreDB 21.10 or newer is needed`, { cause: error, details });
   if (isPlainServer(error)) {
     return new StoreUnavailable(`${where} does not speak TLS, which a connection string asks for unless it says otherwise. For a server without TLS add ?tls=false to it.`, { cause: error, details });
   }
+  if (isUnknownSigner(error)) {
+    return new StoreUnavailable(`${where} shows a certificate that nobody known here has signed: name its authority by ?tlsCAFile=FILE in the connection string (${messageOf(error)})`, { cause: error, details });
+  }
+  if (isNoServer(error)) {
+    return new StoreUnavailable(`${where} took the connection and did not answer: no EventStoreDB listens there, or one that wants TLS (then leave ?tls=false out)`, { cause: error, retryable: true, details });
+  }
   // The client does not say why.
   if (messageOf(error).startsWith("Failed to discover")) {
     return new StoreUnavailable(`${where}: no node was found. Nodes without TLS are found with ?tls=false in the connection string.`, { cause: error, retryable: true, details });
   }
-  return new StoreUnavailable(`${where}: ${messageOf(error)}`, { cause: error, retryable: true, details });
+  return new StoreUnavailable(`${where}: ${messageOf(error).replace(/\.? Resolution note: $/, "")}`, { cause: error, retryable: true, details });
 }
 
 export function streamDeleted(stream: string, how: "tombstoned" | "soft-deleted", cause?: unknown): StreamDeleted {

@@ -69,7 +69,8 @@ function named(connection: string): { readonly client: EventStoreDBClient; reado
   } catch (error) {
     // The client's own words may quote what it was given.
     const reason = error instanceof Error && /certificate|userCertFile|keepAlive|deadline/i.test(error.message) ? error.message : "the client does not understand it";
-    throw new InvalidArgument(`the connection string is not valid: ${reason}`, { details: { option: "connection" } });
+    const files = Array.from(text.matchAll(/[?&]((?:tlsCAFile|userCertFile|userKeyFile)=[^&]*)/g), ([, named]) => named);
+    throw new InvalidArgument(`the connection string is not valid: ${reason}${files.length === 0 ? "" : ` (${files.join(", ")})`}`, { details: { option: "connection" } });
   }
 }
 

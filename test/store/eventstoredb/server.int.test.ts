@@ -253,7 +253,12 @@ describe("on EventStoreDB", () => {
       };
       await open(`esdb://ada:${encodeURIComponent(secret)}@${at}`);
       await open(`kurrentdb://ada:${encodeURIComponent(secret).replace("%3A", ":")}@${at}`);
-      await expect(openStore(`esdb://ada:wrong@${at}`)).rejects.toMatchObject({ code: "StoreUnavailable", retryable: false });
+      await expect(openStore(`esdb://ada:wrong@${at}`)).rejects.toMatchObject({ code: "StoreUnavailable", retryable: false, message: expect.stringContaining("knows no such user, or not with this password") as string });
+      const [host] = at.split("?") as [string];
+      const stranger = { code: "StoreUnavailable", retryable: false, message: expect.stringContaining("name its authority by ?tlsCAFile=FILE") as string };
+      await expect(openStore(`esdb://${host}`)).rejects.toMatchObject(stranger);
+      await expect(openStore(`esdb://${host}?tls=false`)).rejects.toMatchObject({ code: "StoreUnavailable", message: expect.stringContaining("one that wants TLS (then leave ?tls=false out)") as string });
+      await expect(openStore(`esdb://${host}?tlsCAFile=nowhere.pem`)).rejects.toMatchObject({ code: "InvalidArgument", message: expect.stringContaining("tlsCAFile=nowhere.pem") as string });
       await expect(openStore(`esdb://${at}`)).rejects.toMatchObject({ code: "StoreUnavailable", retryable: false });
     } finally {
       await secured.close();
