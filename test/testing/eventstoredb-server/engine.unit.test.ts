@@ -1,6 +1,5 @@
 import { describe, expect, it } from "vitest";
 import type { JournalEntry } from "../../../src/testing/eventstoredb-server/engine/engine.ts";
-import { KnownIds } from "../../../src/testing/eventstoredb-server/engine/known-ids.ts";
 import { DELETED, type RecordedEvent } from "../../../src/testing/eventstoredb-server/engine/model.ts";
 import { readStream } from "../../../src/testing/eventstoredb-server/engine/reads.ts";
 import { engineInManualTime, event, events, lettersOf } from "./support.ts";
@@ -142,13 +141,5 @@ describe("a tombstone", () => {
     expect(engine.tombstone("s-1", 0)).toEqual({ kind: "wrong-version", current: 1 });
     expect(engine.tombstone("s-1", "no_stream")).toEqual({ kind: "wrong-version", current: 1 });
     expect(contentOf(engine, "s-1")).toBe("ab");
-  });
-});
-
-describe("known ids", () => {
-  it("are bounded: the oldest are forgotten first", () => {
-    const known = new KnownIds(3 * (28 + 2 * 3));
-    for (const id of ["1", "2", "3", "4"]) known.put(id, "s-1", Number(id));
-    expect(["1", "2", "3", "4"].map((id) => known.get(id, "s-1"))).toEqual([undefined, 2, 3, 4]);
   });
 });

@@ -8,6 +8,8 @@ export interface KnownId {
 export class KnownIds {
   readonly #limitBytes: number;
   readonly #known = new Map<string, KnownId>();
+  /** Oldest first, and kept: one that begins anew steps over everything that was deleted since the map last grew. */
+  readonly #oldest = this.#known.entries();
   #bytes = 0;
 
   constructor(limitBytes: number) {
@@ -19,8 +21,8 @@ export class KnownIds {
     if (this.#known.has(id)) return;
     this.#known.set(id, { stream, revision });
     this.#bytes += cost(stream);
-    for (const [oldest, { stream: of }] of this.#known) {
-      if (this.#bytes <= this.#limitBytes) break;
+    while (this.#bytes > this.#limitBytes) {
+      const [oldest, { stream: of }] = this.#oldest.next().value as [string, KnownId];
       this.#known.delete(oldest);
       this.#bytes -= cost(of);
     }
