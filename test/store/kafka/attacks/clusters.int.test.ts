@@ -45,9 +45,9 @@ describe.skipIf(!allAttacks || !ownKafkaAvailable)("a cluster of three brokers",
       await admin.disconnect();
     }
   }
-  /** kafkajs's own admin gives up where a partition has no leader. */
-  async function leadersNow(): Promise<readonly number[]> {
-    const seam = kafkajsCluster({ brokers: cluster.brokers, clientId: "looker", requestTimeoutMs: 5000, clock: systemClock });
+  /** kafkajs's own admin gives up where a partition has no leader, or a broker does not know of a new topic yet. */
+  async function leadersNow(brokers = cluster.brokers): Promise<readonly number[]> {
+    const seam = kafkajsCluster({ brokers, clientId: "looker", requestTimeoutMs: 5000, clock: systemClock });
     try {
       return (await seam.topics([topic()]))[0]?.partitions.map(({ leader }) => leader) ?? [];
     } finally {
@@ -57,10 +57,10 @@ describe.skipIf(!allAttacks || !ownKafkaAvailable)("a cluster of three brokers",
   const partitionsNow = () => asAdmin(async (admin) => (await admin.fetchTopicMetadata({ topics: [topic()] })).topics[0]?.partitions ?? []);
   const nodeOf = (id: number | undefined): KafkaNode => cluster.nodes.find((node) => node.id === id) as KafkaNode;
   /** By hand, as an administrator may make it: these replicas, and nobody else's defaults. */
-  const make = (assignment: readonly (readonly number[])[], settings: Readonly<Record<string, string>>): Promise<unknown> =>
-    asAdmin((admin) =>
+  const make = async (assignment: readonly (readonly number[])[], settings: Readonly<Record<string, string>>): Promise<void> => {
+    await asAdmin((admin) =>
       admin.createTopics({
-        waitForLeaders: true,
+        waitForLeaders: false,
         topics: [
           {
             topic: topic(),
@@ -70,6 +70,13 @@ describe.skipIf(!allAttacks || !ownKafkaAvailable)("a cluster of three brokers",
         ],
       }),
     );
+    for (const broker of cluster.brokers) {
+      await until(`${broker} knows the topic`, async () => {
+        const leaders = await leadersNow([broker]);
+        return leaders.length === assignment.length && leaders.every((leader) => leader >= 0);
+      });
+    }
+  };
 
   it("loses nothing when the leader is killed under load, stops writing when two of three are gone, and goes on when they are back", { timeout: LONG_MS }, async () => {
     const two = [writers.start(plan()), writers.start(plan())];
@@ -147,11 +154,11 @@ describe.skipIf(!allAttacks || !ownKafkaAvailable)("a cluster of three brokers",
     await before.more(40);
     await nodeOf(3).kill();
     await until("partition 0 has lost it", hasLost);
-    const done = (): number => committedOn(before.lines(), healthy);
-    const goal = done() + 60;
-    await until("the other partitions go on", () => done() >= goal);
+    const done = (stream: string): number => committedOn(before.lines(), [stream]);
+    const goals = healthy.map((stream) => ({ stream, count: done(stream) + 30 }));
+    await until("each of the other partitions goes on", () => goals.every(({ stream, count }) => done(stream) >= count));
     const late = writers.start({ ...plan(3), streams: healthy });
-    await late.more(50);
+    await until("who starts then writes to each of them", () => healthy.every((stream) => committedOn(late.lines(), [stream]) >= 20));
     nodeOf(3).start();
     const whole = (): number => committedOn(before.lines(), all.slice(0, 1));
     const next = whole() + 10;
