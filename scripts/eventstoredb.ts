@@ -57,7 +57,9 @@ async function serve({ host, port, control: controlPort, file, user: users, cert
     throw error;
   }
   process.stdout.write(`${server.connectionString}\n${control === undefined ? "" : `${control.url}\n`}`);
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => void stop());
+  // Everything is closed then. Left to end by itself, Node has been seen to wait for ever for a handle of a connection that was reset.
+  const exit = (): void => void stop().finally(() => process.exit());
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, exit);
 }
 
 function portOf(text: string): number {
