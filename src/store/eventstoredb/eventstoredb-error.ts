@@ -4,7 +4,7 @@
 import { isTidemarkError, StoreUnavailable, StreamDeleted } from "../../errors.ts";
 
 /** Status codes of gRPC that we tell apart. */
-export const GRPC = { cancelled: 1, invalidArgument: 3, deadlineExceeded: 4, notFound: 5, permissionDenied: 7, failedPrecondition: 9, aborted: 10, unimplemented: 12, internal: 13, unavailable: 14, unauthenticated: 16 } as const;
+export const GRPC = { cancelled: 1, invalidArgument: 3, deadlineExceeded: 4, notFound: 5, permissionDenied: 7, resourceExhausted: 8, failedPrecondition: 9, aborted: 10, unimplemented: 12, internal: 13, unavailable: 14, unauthenticated: 16 } as const;
 
 /** The server was asked and did not answer within the bound. */
 export class NoAnswer extends Error {
@@ -56,7 +56,9 @@ function isNoServer(error: unknown): boolean {
 
 /** Whether the call was cut off on its HTTP/2 connection, without a status of the server: a server or proxy that goes away may close it so. gRPC says it as text alone. */
 function isCutOff(error: unknown): boolean {
-  return statusOf(error) === GRPC.internal && messageOf(error).startsWith("Received RST_STREAM");
+  if (statusOf(error) === GRPC.internal) return messageOf(error).startsWith("Received RST_STREAM");
+  // A call that was reset to calm us down (ENHANCE_YOUR_CALM); a message that is too large has the same status.
+  return statusOf(error) === GRPC.resourceExhausted && messageOf(error).startsWith("Bandwidth exhausted");
 }
 
 /** Whether the same call may succeed in a moment: the connection broke, a node went down, or is not the leader any more. */
