@@ -36,6 +36,14 @@ describe("the check of what processes were told", () => {
     expect(first([accepted("again", 1001)], log(999))).toBe("I1: a");
   });
 
+  it("takes no failure for certain of a command whose process was killed while it was sent again; where it was answered each time, it does", () => {
+    const failed = record({ kind: "error", code: "StoreUnavailable" }, { call: "deposit", commandId: "b", amount: 4 });
+    const again = { again: { stream, commandId: "b" } };
+    expect(check(events, [failed], [again])).toEqual([]);
+    expect(check(events, [failed, failed], [again])[0]?.slice(0, 5)).toBe("I4: i");
+    expect(check(events, [failed, failed], [again, again])).toEqual([]);
+  });
+
   it.each<[string, string, readonly CallRecord[], (readonly LoggedEvent[])?]>([
     ["an acknowledged event that is lost", "I1: a", [accepted("c", 3)]],
     ["an acknowledged event that stands twice", "I1: a", [accepted("a", 1)], [...events, { stream, version: 3, type: "Deposited", amount: 10, commandId: "a", chosen: true }]],

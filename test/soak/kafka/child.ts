@@ -37,14 +37,15 @@ createInterface({ input: process.stdin }).on("line", (line) => {
   if (line === "end") ending = true;
 });
 
-const once = calls({ app, name, random, streams: STREAMS, kinds: [[0.55, "deposit"], [0.95, "withdraw"], [0.97, "settle"], [0.99, "state"], [1, "read"]], repeats: 0.2, keeps: 0.01 });
+const say = (what: object): void => void process.stdout.write(`${JSON.stringify(what)}\n`);
+const once = calls({ app, name, random, streams: STREAMS, kinds: [[0.55, "deposit"], [0.95, "withdraw"], [0.97, "settle"], [0.99, "state"], [1, "read"]], repeats: 0.2, keeps: 0.01, tell: say });
 
 process.stdout.write("ready\n");
 await Promise.all(
   Array.from({ length: CALLERS }, async (_, caller) => {
     for (let n = 0; !ending; n++) {
       const record = await once(caller, n);
-      process.stdout.write(`${JSON.stringify(record)}\n`);
+      say(record);
       if (record.answer.kind === "error") await new Promise((resolve) => setTimeout(resolve, PAUSE_MS * (0.5 + random())));
     }
   }),

@@ -13,7 +13,7 @@ import { randomFrom } from "../../store/sqlite/support.ts";
 import { LogTruth } from "../../store/kafka/simulated/log-truth.ts";
 import { proxyTo, type Proxy } from "../../support/proxy.ts";
 import { check, type LoggedEvent } from "../processes/check.ts";
-import type { CallRecord } from "../processes/record.ts";
+import type { CallRecord, Repeat } from "../processes/record.ts";
 import type { ChildOptions } from "./child.ts";
 
 export interface KafkaSoakOptions {
@@ -54,6 +54,7 @@ interface Running {
 export async function soakKafka({ durationMs, seed, attackEveryMs, print }: KafkaSoakOptions): Promise<KafkaSoakReport> {
   const random = randomFrom(seed);
   const records: CallRecord[] = [];
+  const repeats: Repeat[] = [];
   const attacks: Record<string, number> = {};
   const violations: string[] = [];
   const said: string[] = [];
@@ -76,6 +77,7 @@ export async function soakKafka({ durationMs, seed, attackEveryMs, print }: Kafk
     const ready = new Promise<void>((resolve) => (isReady = resolve));
     createInterface({ input: child.stdout }).on("line", (line) => {
       if (line === "ready") isReady();
+      else if (line.endsWith("}}") && line.startsWith('{"again"')) repeats.push(JSON.parse(line) as Repeat);
       else if (line.endsWith("}")) records.push(JSON.parse(line) as CallRecord); // a line may be cut by a kill
     });
     const ended = new Promise<void>((resolve) => child.once("close", () => (isReady(), resolve())));
@@ -156,7 +158,7 @@ export async function soakKafka({ durationMs, seed, attackEveryMs, print }: Kafk
     print(`${seconds} s: ${records.length} calls; the log is read and checked`);
     for (const { process: child } of running) if (child.exitCode !== 0) violations.push(`a process ended with code ${child.exitCode}, signal ${child.signalCode}: ${said.join("").slice(-2000)}`);
     const { events, voidRecords, faults } = await readLog(cluster.brokers);
-    violations.push(...faults, ...check(events, records));
+    violations.push(...faults, ...check(events, records, repeats));
     const answers = Object.fromEntries([...Map.groupBy(records, ({ answer }) => (answer.kind === "error" ? answer.code : answer.kind))].map(([kind, list]) => [kind, list.length]));
     return { seconds, calls: records.length, acknowledged: accepted(records), events: events.length, voidRecords, answers, attacks, violations };
   } finally {

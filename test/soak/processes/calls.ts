@@ -1,7 +1,7 @@
 /** What a process of the soaks does all the time: calls on the accounts, each told in a record once it is answered. */
 import { isTidemarkError, type App } from "../../../src/index.ts";
 import { Account, balances } from "./account.ts";
-import type { CallRecord } from "./record.ts";
+import type { CallRecord, Repeat } from "./record.ts";
 
 type Call = CallRecord["call"];
 
@@ -16,10 +16,12 @@ export interface CallsOptions {
   /** The share of calls that take up a command that is to be sent again, and of answered commands that become one. */
   readonly repeats: number;
   readonly keeps: number;
+  /** Told before a command is sent again. */
+  readonly tell: (repeat: Repeat) => void;
 }
 
 /** Makes the function that calls once, and resolves with the record; `n` counts the calls of a caller. */
-export function calls({ app, name, random, streams, kinds, repeats, keeps }: CallsOptions): (caller: number, n: number) => Promise<CallRecord> {
+export function calls({ app, name, random, streams, kinds, repeats, keeps, tell }: CallsOptions): (caller: number, n: number) => Promise<CallRecord> {
   const draw = (below: number): number => Math.floor(random() * below);
   const clock = (): number => Number(process.hrtime.bigint());
   /** Commands whose outcome the caller does not know, or that it sends once more for good measure. */
@@ -33,6 +35,7 @@ export function calls({ app, name, random, streams, kinds, repeats, keeps }: Cal
     const amount = repeated?.amount ?? 1 + draw(50);
     const commandId = repeated?.commandId ?? `${name}.${caller}.${n}`;
     const handle = app.at(Account, id);
+    if (repeated !== undefined) tell({ again: { stream: `account-${id}`, commandId } });
     const begun = clock();
     let answer: CallRecord["answer"];
     try {

@@ -6,7 +6,7 @@
  * Fresh: an answer is not older than any answer that had ended before its call began, in whichever process.
  */
 import { commandWindowDefaults } from "../../../src/index.ts";
-import type { CallRecord } from "./record.ts";
+import type { CallRecord, Repeat } from "./record.ts";
 
 export interface LoggedEvent {
   readonly stream: string;
@@ -30,8 +30,8 @@ interface Place {
   readonly ordinal: number;
 }
 
-/** What is wrong, a line each; empty when all is well. */
-export function check(events: readonly LoggedEvent[], records: readonly CallRecord[]): readonly string[] {
+/** What is wrong, a line each; empty when all is well. `repeats`: commands that were sent again, whether or not they were answered. */
+export function check(events: readonly LoggedEvent[], records: readonly CallRecord[], repeats: readonly Repeat[] = []): readonly string[] {
   const wrong: string[] = [];
   const balances = new Map<string, number[]>();
   const places = new Map<string, Place[]>();
@@ -56,6 +56,7 @@ export function check(events: readonly LoggedEvent[], records: readonly CallReco
   for (const [stream, folded] of balances) if (folded.some((balance) => balance < 0)) wrong.push(`I3: ${stream} was overdrawn: a withdrawal was decided on a balance that was not there`);
 
   const possible = new Set(records.filter(({ answer }) => answer.kind === "accepted" || (answer.kind === "error" && MAYBE.has(answer.code))).map(({ stream, commandId }) => `${stream} ${commandId}`));
+  for (const key of unanswered(records, repeats)) possible.add(key);
   for (const record of records) {
     const { stream, answer, commandId, call } = record;
     const shown = JSON.stringify(record);
@@ -97,4 +98,19 @@ function freshness(records: readonly CallRecord[]): readonly string[] {
 
 function versionOf({ answer }: CallRecord): number {
   return answer.kind === "error" ? 0 : answer.version;
+}
+
+/** Commands that were called once more often than answered: their process was killed meanwhile, and nobody knows. */
+function unanswered(records: readonly CallRecord[], repeats: readonly Repeat[]): readonly string[] {
+  const calls = new Map<string, number>();
+  for (const { again } of repeats) {
+    const key = `${again.stream} ${again.commandId}`;
+    calls.set(key, (calls.get(key) ?? 1) + 1);
+  }
+  for (const { stream, commandId } of records) {
+    const key = `${stream} ${commandId}`;
+    const left = calls.get(key);
+    if (left !== undefined) calls.set(key, left - 1);
+  }
+  return [...calls].filter(([, left]) => left > 0).map(([key]) => key);
 }

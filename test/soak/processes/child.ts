@@ -32,12 +32,13 @@ createInterface({ input: process.stdin }).on("line", (line) => {
   if (word === "stall") for (const until = Date.now() + Number(argument); Date.now() < until; );
 });
 
-const once = calls({ app, name, random, streams: STREAMS, kinds: [[0.4, "deposit"], [0.75, "withdraw"], [0.85, "settle"], [0.95, "state"], [1, "read"]], repeats: 0.1, keeps: 0.1 });
+const say = (what: object): void => void writeSync(1, `${JSON.stringify(what)}\n`);
+const once = calls({ app, name, random, streams: STREAMS, kinds: [[0.4, "deposit"], [0.75, "withdraw"], [0.85, "settle"], [0.95, "state"], [1, "read"]], repeats: 0.1, keeps: 0.1, tell: say });
 
 writeSync(1, "ready\n");
 await Promise.all(
   Array.from({ length: CALLERS }, async (_, caller) => {
-    for (let n = 0; !ending; n++) writeSync(1, `${JSON.stringify(await once(caller, n))}\n`);
+    for (let n = 0; !ending; n++) say(await once(caller, n));
   }),
 );
 await app.close();

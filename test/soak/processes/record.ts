@@ -1,3 +1,8 @@
+/** What a process says before it sends a command again: killed in the middle, it says nothing of how that ended. */
+export interface Repeat {
+  readonly again: { readonly stream: string; readonly commandId: string };
+}
+
 /** What a process says of each call, a line each: when it began and ended, by the machine's one monotonic clock, and what it was told. */
 export interface CallRecord {
   /** Nanoseconds. */

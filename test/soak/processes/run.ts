@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { openStore } from "../../../src/index.ts";
 import { randomFrom } from "../../store/sqlite/support.ts";
 import { check, type LoggedEvent } from "./check.ts";
-import type { CallRecord } from "./record.ts";
+import type { CallRecord, Repeat } from "./record.ts";
 
 export interface ProcessSoakOptions {
   readonly processes: number;
@@ -42,6 +42,7 @@ export async function soakProcesses({ processes, durationMs, seed, attackEveryMs
   const file = join(folder, "events.db");
   const random = randomFrom(seed);
   const records: CallRecord[] = [];
+  const repeats: Repeat[] = [];
   const attacks: Record<string, number> = { kill: 0, stop: 0, stall: 0 };
   const said: string[] = [];
   let started = 0;
@@ -57,6 +58,7 @@ export async function soakProcesses({ processes, durationMs, seed, attackEveryMs
     const lines = createInterface({ input: child.stdout });
     lines.on("line", (line) => {
       if (line === "ready") isReady();
+      else if (line.endsWith("}}") && line.startsWith('{"again"')) repeats.push(JSON.parse(line) as Repeat);
       else if (line.endsWith("}")) records.push(JSON.parse(line) as CallRecord); // a line may be cut by a kill
     });
     const ended = new Promise<void>((resolve) => child.once("close", () => (isReady(), resolve())));
@@ -92,7 +94,7 @@ export async function soakProcesses({ processes, durationMs, seed, attackEveryMs
     await Promise.all(running.map(({ ended }) => ended));
     const crashed = running.filter(({ process: child }) => child.exitCode !== 0);
     const events = await readLog(file);
-    const violations = [...check(events, records), ...crashed.map(({ process: child }) => `a process ended with code ${child.exitCode}, signal ${child.signalCode}: ${said.join("").slice(-2000)}`)];
+    const violations = [...check(events, records, repeats), ...crashed.map(({ process: child }) => `a process ended with code ${child.exitCode}, signal ${child.signalCode}: ${said.join("").slice(-2000)}`)];
     const answers = Object.fromEntries([...Map.groupBy(records, ({ answer }) => (answer.kind === "error" ? answer.code : answer.kind))].map(([kind, list]) => [kind, list.length]));
     return { calls: records.length, events: events.length, answers, attacks, callsPerSecond: Math.round((records.length / durationMs) * 1000), violations };
   } finally {
