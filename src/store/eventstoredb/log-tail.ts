@@ -4,7 +4,8 @@
  * T1 It subscribes anew after the last place that it was told of, whether the call failed or ended without an error: the client never does. Pauses grow, with jitter.
  * T2 What is kept is bounded: over `MAX_KEPT_EVENTS` or `MAX_KEPT_BYTES` the call is paused, and the server waits.
  * T3 Events that share a commit are told whole: where a call ends among them, it begins before them again.
- * T4 After each connecting the log's identity is asked for: a server that was set up anew has another one.
+ * T4 After each connecting the log's identity is asked for: a server that was set up anew has another one. What was read beside a subscription that is not connected
+ *    is believed only after the same question (`confirm`).
  */
 import type { ClientReadableStream } from "@grpc/grpc-js";
 import type { ReadResp } from "@eventstore/db-client/generated/streams_pb.js";
@@ -43,6 +44,8 @@ export class LogTail {
   #before: number | undefined;
   #call: Call | undefined;
   #identity: string | undefined;
+  /** Asked for on the connection that there is. */
+  #confirmed = false;
   #caughtUp = false;
   #fatal: Error | undefined;
   #failure: unknown;
@@ -91,6 +94,11 @@ export class LogTail {
     this.#kept = [];
   }
 
+  /** T4: after a read beside it. Errors: StoreRewound; of the connection. */
+  async confirm(): Promise<void> {
+    if (!this.#confirmed) await this.#checkIdentity();
+  }
+
   #drop(entry: LogEntry): LogEntry | undefined {
     this.#bytes -= sizeOf(entry);
     return this.#kept[++this.#next];
@@ -109,12 +117,14 @@ export class LogTail {
       const before = this.#told;
       try {
         await this.#checkIdentity();
+        this.#confirmed = true;
         await this.#follow();
         this.#failure = new Error("EventStoreDB ended the subscription");
       } catch (error) {
         this.#failure = error;
       }
       this.#call = undefined;
+      this.#confirmed = false;
       this.#caughtUp = false;
       this.#forgetPart();
       if (signal.aborted) return;

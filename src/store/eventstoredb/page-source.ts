@@ -111,6 +111,7 @@ export class PageSource {
     if (position === this.#through) return pageOf([], position, true);
     if (!this.#isNear(position)) return "later";
     const { entries, through, toTheEnd } = await reads.after(this.#through, head, read.categories, read.pageSize, signal);
+    if (entries.length > 0) await this.#tail?.confirm();
     if (entries.length <= read.pageSize) return pageOf(entries, through, toTheEnd);
     const cut = cutAt(entries, read.pageSize);
     return pageOf(cut, (cut.at(-1) as LogEntry).commit, false);
