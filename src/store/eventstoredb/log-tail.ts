@@ -116,8 +116,6 @@ export class LogTail {
     for (let failures = 0; !signal.aborted && this.#fatal === undefined; ) {
       const before = this.#told;
       try {
-        await this.#checkIdentity();
-        this.#confirmed = true;
         await this.#follow();
         this.#failure = new Error("EventStoreDB ended the subscription");
       } catch (error) {
@@ -153,6 +151,14 @@ export class LogTail {
     const call = await connection.openRead(subscribeRequest({ after: this.#told, filter: filterOf(categories) }));
     if (this.#ending.signal.aborted) return call.cancel();
     this.#call = call;
+    const failed = new Promise<never>((_, reject) => call.on("error", reject));
+    failed.catch(() => undefined);
+    // T4: of the server that the call has reached, so not before; nothing is taken until it is known.
+    await Promise.race([this.#checkIdentity(), failed]).catch((error: unknown) => {
+      call.cancel();
+      throw error;
+    });
+    this.#confirmed = true;
     // What is kept already fills the room that there is.
     if (this.#full()) call.pause();
     await new Promise<void>((resolve, reject) => {
