@@ -7,7 +7,7 @@
  *    of Immer, which is made at that moment from the state and the values written so far, and from then on answers everything.
  * D3 A draft that is finished answers nothing any more.
  */
-import { Immer } from "immer";
+import { Immer, isDraft } from "immer";
 
 // fold.ts freezes: it looks at the same objects for its own ends.
 const immer = new Immer({ autoFreeze: false });
@@ -25,6 +25,8 @@ export interface Drafting {
   latest: Values;
   /** Immer's draft, once it was needed. */
   immers: object | undefined;
+  /** A part of the state was put at a place of the state itself: it may stand at two now, until one of them is lost. */
+  moved: boolean;
 }
 
 type Values = Record<string, unknown>;
@@ -33,7 +35,7 @@ type Values = Record<string, unknown>;
 export function draftOf(state: object): Drafting {
   const base = state as Values;
   // No class: its prototype would be seen through a proxy that was made inextensible.
-  const drafting: Drafting = { draft: base, base, latest: base, immers: undefined };
+  const drafting: Drafting = { draft: base, base, latest: base, immers: undefined, moved: false };
   drafting.draft = Object.getPrototypeOf(base) === Object.prototype ? new Proxy(drafting, traps) : whole(drafting);
   return drafting;
 }
@@ -70,6 +72,7 @@ const traps: ProxyHandler<Drafting> = {
     return Reflect.get(whole(drafting), key) as unknown;
   },
   set(drafting, key, value) {
+    if (isDraft(value)) drafting.moved = true;
     if (drafting.immers === undefined && typeof key === "string" && !isObject(value)) {
       const { latest } = drafting;
       const own = Object.hasOwn(latest, key);

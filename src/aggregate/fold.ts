@@ -5,8 +5,9 @@
  * F2 One draft holds all events of a call. Two things that a shared draft would do otherwise are found and done again in smaller drafts:
  *    a) a recipe writes to what an earlier one put in from its (frozen) event data: it throws, and a new draft starts before that event;
  *    b) one object stands at two places of the state: a write through one of them would show at both. Recipes that do so are found by looking at the first
- *       `SAMPLES` events of each type, which are folded alone, and at the end of each call; from then on the aggregate gets one draft per event, for good.
- *       (What is left: a recipe that does so only in a rare branch, in one call with a write through one place and the loss of the other.)
+ *       `SAMPLES` events of each type, which are folded alone, at what is put at a place of the state itself, and at the end of each call; from then on the aggregate
+ *       gets one draft per event, for good. (What is left: a recipe that does so deeper in the state, or with a new object, only in a rare branch, in one call with
+ *       a write through one place and the loss of the other.)
  *    Recipes are pure, so running one again is harmless; no event is run more than three times.
  * F3 The result is frozen throughout and plain data: what JSON, and so a snapshot, could not hold is refused.
  * F4 A call that throws leaves the state as it was.
@@ -107,27 +108,28 @@ function single(state: unknown, events: readonly DomainEvent[], apply: Apply, in
 interface Drafted {
   readonly reached: number;
   readonly state: unknown;
+  readonly moved: boolean;
 }
 
 /** Several events in one draft. */
 function shared(state: unknown, events: readonly DomainEvent[], apply: Apply, from: number, to: number, sharing: Sharing): Drafted {
-  if (to - from === 1) return { reached: to, state: single(state, events, apply, from) };
+  if (to - from === 1) return { reached: to, state: single(state, events, apply, from), moved: false };
   const drafted = inOneDraft(state, events, apply, from, to);
   if (drafted.reached === from) throw new FoldFailed(from, failure);
   if (drafted.reached < to) return drafted;
-  const problem = settle(drafted.state, new Set());
+  const problem = drafted.moved ? TWICE : settle(drafted.state, new Set());
   if (problem === undefined) return drafted;
   if (problem === TWICE) sharing.allowed = false;
   let current = state; // F2b; F3: folded alone, the event that is to blame gets named
   for (let index = from; index < to; index++) current = single(current, events, apply, index);
-  return { reached: to, state: current };
+  return { reached: to, state: current, moved: false };
 }
 
 /** Not frozen yet. */
 function inOneDraft(state: unknown, events: readonly DomainEvent[], apply: Apply, from: number, to: number): Drafted {
   const drafting = draftOf(state as object);
   const reached = run(drafting.draft, events, apply, from, to);
-  return { reached, state: reached === to ? finish(drafting) : undefined };
+  return { reached, state: reached === to ? finish(drafting) : undefined, moved: drafting.moved };
 }
 
 const TWICE = "one object stands at two places of the state";

@@ -336,6 +336,19 @@ describe("folding events", () => {
       holds(domain, fc.record({ type: fc.constant("Cross"), data: fc.constant(null) }));
     });
 
+    it("when a recipe does so for the first time long after its first events, and one of the places is lost in the same page", () => {
+      const domain = shape({ Cross: (s) => { s.last = s.list[0] ?? null; } });
+      const of = (...types: string[]): DomainEvent[] => types.map((type) => ({ type, data: null }));
+      const replace = (...n: number[]): DomainEvent => ({ type: "Replace", data: { list: n.map((each) => ({ n: each })) } });
+      // Nothing to put at a second place yet, and every type was seen often enough.
+      for (let seen = 0; seen < 20; seen++) domain.evolve(domain.initial(), [replace(), ...of("Cross", "BumpFirst", "BumpLast", "Count")], at);
+      const start = domain.evolve(domain.initial(), [replace(0)], at);
+      const page = [...of("BumpFirst", "Cross", "BumpFirst"), replace(3)];
+      const single = page.reduce<unknown>((state, e) => domain.evolve(state, [e], at), start);
+      expect(single).toMatchObject({ last: { n: 1 } });
+      expect(domain.evolve(start, page, at)).toEqual(single);
+    });
+
     it("when one of the two places is written to and the other one lost in the same page", () => {
       const domain = shape({
         Fresh: (s) => { const item = { n: 0 }; s.list.push(item); s.last = item; },
