@@ -151,28 +151,26 @@ export class LogTail {
     const call = await connection.openRead(subscribeRequest({ after: this.#told, filter: filterOf(categories) }));
     if (this.#ending.signal.aborted) return call.cancel();
     this.#call = call;
-    const failed = new Promise<never>((_, reject) => call.on("error", reject));
-    failed.catch(() => undefined);
-    // T4: of the server that the call has reached, so not before; nothing is taken until it is known.
-    await Promise.race([this.#checkIdentity(), failed]).catch((error: unknown) => {
-      call.cancel();
-      throw error;
-    });
-    this.#confirmed = true;
-    // What is kept already fills the room that there is.
-    if (this.#full()) call.pause();
-    await new Promise<void>((resolve, reject) => {
+    const { promise: ended, resolve, reject } = Promise.withResolvers<void>();
+    call.on("error", reject);
+    call.on("end", resolve);
+    try {
+      // T4: of the server that the call has reached, so not before; nothing is taken until it is known.
+      await Promise.race([this.#checkIdentity(), ended]);
+      this.#confirmed = true;
+      // What is kept already fills the room that there is.
+      if (this.#full()) call.pause();
       call.on("data", (response: ReadResp) => {
         try {
           if (this.#take(response)) onNews();
         } catch (error) {
           reject(error as Error);
-          call.cancel();
         }
       });
-      call.on("error", reject);
-      call.on("end", resolve);
-    });
+      await ended;
+    } finally {
+      call.cancel();
+    }
   }
 
   /** T3. */

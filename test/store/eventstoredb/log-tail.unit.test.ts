@@ -43,12 +43,13 @@ function told(commit: number, prepare = commit, bytes = 2): ReadResp {
 const checkpoint = (position: number): ReadResp => new streams.ReadResp().setCheckpoint(new streams.ReadResp.Checkpoint().setCommitPosition(String(position)).setPreparePosition(String(position)));
 const caughtUp = (): ReadResp => new streams.ReadResp().setCaughtUp(new streams.ReadResp.CaughtUp());
 
-function tailOn(identity = (): Promise<string> => Promise.resolve("one")) {
+function tailOn(identity = (): Promise<string> => Promise.resolve("one"), onOpen: () => void = () => undefined) {
   const calls: Call[] = [];
   const connection = {
     name: "somewhere",
     environment: { clock: systemClock, random: systemRandom, logger: silentLogger },
     openRead: (request: ReadReq) => {
+      onOpen();
       calls.push(new Call(request));
       return Promise.resolve(calls.at(-1));
     },
@@ -125,6 +126,18 @@ describe("a subscription to the log", () => {
     first.emit("end");
     await until(() => tail.fatal !== undefined, "it ends");
     expect(tail.fatal).toMatchObject({ code: "StoreRewound", details: { expected: "one", found: "two" } });
+    tail.end();
+  });
+
+  it("asks whose log it is of the server that it has reached, and takes nothing before", async () => {
+    let [identity, reached] = ["one", 0];
+    // Until the call is made, the former server answers.
+    const { tail, call, calls } = tailOn(() => Promise.resolve(identity), () => (identity = ++reached > 1 ? "two" : "one"));
+    (await call(0)).emit("end");
+    await until(() => tail.fatal !== undefined, "it ends");
+    expect(tail.fatal).toMatchObject({ code: "StoreRewound", details: { expected: "one", found: "two" } });
+    expect(calls[1]).toMatchObject({ cancelled: true });
+    expect(calls[1]?.listenerCount("data")).toBe(0);
     tail.end();
   });
 

@@ -204,6 +204,33 @@ describe("on EventStoreDB", () => {
     }
   });
 
+  it("so it is where no subscription can be had, and the log is read without one", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "tidemark-esdb-"));
+    const file = join(folder, "other.log");
+    const store = await it_.open();
+    await append(store, appendOf("order-1", 0, [id(1), id(2)]));
+    const all = follow(store);
+    await until(() => all.state.caughtUp, "it has caught up");
+    // The other log is longer from the start.
+    const before = await bench({ file });
+    const other = await before.open();
+    for (let version = 0; version < 20; version += 2) await append(other, appendOf("order-1", version, [id(version + 1), id(version + 2)]));
+    await before.close();
+    const { port } = it_.server;
+    await it_.server.close();
+    const anew = await bench({ port, file });
+    anew.server.faults.add({ on: "subscription", action: { kind: "refuse" } });
+    try {
+      await until(() => all.state.ended !== undefined, "it ends", 15_000);
+      expect(all.state.ended).toMatchObject({ code: "StoreRewound" });
+      expect(all.events).toHaveLength(2);
+    } finally {
+      await store.close();
+      await anew.close();
+      rmSync(folder, { recursive: true });
+    }
+  });
+
   describe("snapshots", () => {
     it("stand in a stream of their own, of which the server keeps one", async () => {
       const snapshots = eventStoreDBSnapshots({ connection: it_.server.connectionString });
