@@ -154,12 +154,16 @@ export class PendingCommand {
     return this.request.command === undefined;
   }
 
+  get #details(): { readonly stream: string; readonly commandId: string } {
+    return { stream: this.stream, commandId: this.request.commandId };
+  }
+
   #giveUp(cause: unknown): void {
     if (this.#isQuestion) return this.fail(this.#late(cause));
     this.fail(
       new OutcomeUnknown(`nobody knows yet whether the events of the command stand in ${this.stream}: send it again with the same commandId (${this.request.commandId})`, {
         retryable: true,
-        details: { stream: this.stream, commandId: this.request.commandId },
+        details: this.#details,
         ...(cause === undefined ? {} : { cause }),
       }),
     );
@@ -168,15 +172,13 @@ export class PendingCommand {
   /** C1. */
   #end(signal: AbortSignal | undefined): void {
     if (this.#sent || this.#answered) return;
-    const details = { stream: this.stream, commandId: this.request.commandId };
-    if (signal?.aborted === true) this.fail(new Aborted(`the command on ${this.stream} was aborted before it was decided`, { details, cause: signal.reason as unknown }));
+    if (signal?.aborted === true) this.fail(new Aborted(`the command on ${this.stream} was aborted before it was decided`, { details: this.#details, cause: signal.reason as unknown }));
     else this.fail(this.#late(undefined));
   }
 
   #late(cause: unknown): DeadlineExceeded {
-    const details = { stream: this.stream, commandId: this.request.commandId };
     const what = this.#isQuestion ? `the question for the state of ${this.stream} passed before the state was known; it changed nothing` : `the command on ${this.stream} passed before it was decided; it changed nothing and never will`;
-    return new DeadlineExceeded(`the deadline of ${what}`, { details, retryable: true, ...(cause === undefined ? {} : { cause }) });
+    return new DeadlineExceeded(`the deadline of ${what}`, { details: this.#details, retryable: true, ...(cause === undefined ? {} : { cause }) });
   }
 
   #close(): boolean {

@@ -72,8 +72,9 @@ const traps: ProxyHandler<Drafting> = {
     return Reflect.get(whole(drafting), key) as unknown;
   },
   set(drafting, key, value) {
-    if (isDraft(value)) drafting.moved = true;
-    if (drafting.immers === undefined && typeof key === "string" && !isObject(value)) {
+    if (isObject(value)) {
+      if (isDraft(value)) drafting.moved = true;
+    } else if (drafting.immers === undefined && typeof key === "string") {
       const { latest } = drafting;
       const own = Object.hasOwn(latest, key);
       if (own || !(key in latest)) {

@@ -29,7 +29,7 @@ interface Scheme {
 /** What a postgres: URL hands on to `pg`. */
 const PG_PARAMETERS = ["application_name", "host", "options", "sslcert", "sslkey", "sslmode", "sslrootcert", "uselibpqcompat"] as const;
 
-/** How the clients come, for messages. */
+/** How the clients come, for messages. (The loaders themselves are not shared: their types would bring those of the clients into everybody's declarations.) */
 export const INSTALL = { pg: "npm install pg", kafkajs: "npm install kafkajs@2.2.4", eventStoreDB: "npm install @eventstore/db-client@6" } as const;
 
 const loadMemory = () => import("../store/memory/index.ts");

@@ -349,21 +349,11 @@ class ModelRunner<V> implements Runner<V> {
     return new ShardedFollower({ model, version, build }, view, followers);
   }
 
-  /** R2. An outage of the view store is waited out. */
+  /** R2. */
   async #takeOver(next: Following): Promise<void> {
-    const { firstPauseMs, maxPauseMs } = this.#options;
-    const { environment } = this.#ports;
     try {
       await this.#until(next, () => next.state === "live");
-      for (let pause = firstPauseMs; ; pause = Math.min(pause * 2, maxPauseMs)) {
-        try {
-          return await this.#handOver(next);
-        } catch (error) {
-          if (this.#stopping !== undefined || next.error !== undefined || !isTidemarkError(error, "StoreUnavailable")) throw error;
-          environment.logger.warn({ model: this.model.name, error, retryInMs: pause }, "the new version could not take over and tries again");
-        }
-        await delay(environment.clock, Math.ceil(pause * (0.5 + environment.random.next())));
-      }
+      await this.#handOverInTheEnd(next);
     } catch (error) {
       this.#followOn();
       if (this.#stopping !== undefined || this.#superseded === next) return;
@@ -372,6 +362,21 @@ class ModelRunner<V> implements Runner<V> {
       // Resumed after a failure it may still take over.
       await this.#until(undefined, () => next.running).catch(() => undefined);
       if (this.#stopping === undefined && this.#building === next) void this.#takeOver(next);
+    }
+  }
+
+  /** As `#handOver`, and an outage of the view store is waited out. */
+  async #handOverInTheEnd(next: Following): Promise<void> {
+    const { firstPauseMs, maxPauseMs } = this.#options;
+    const { logger, clock, random } = this.#ports.environment;
+    for (let pause = firstPauseMs; ; pause = Math.min(pause * 2, maxPauseMs)) {
+      try {
+        return await this.#handOver(next);
+      } catch (error) {
+        if (this.#stopping !== undefined || next.error !== undefined || !isTidemarkError(error, "StoreUnavailable")) throw error;
+        logger.warn({ model: this.model.name, error, retryInMs: pause }, "the new version could not take over and tries again");
+      }
+      await delay(clock, Math.ceil(pause * (0.5 + random.next())));
     }
   }
 

@@ -49,6 +49,35 @@ function gatesFor(ids: readonly string[]) {
   };
 }
 
+/** Two processes on one log and one view store; `patch` changes what the second one sees of the views, and of each view that it opens. */
+function twoProcesses(patch: { views?: (views: ViewStore) => Partial<ViewStore>; view?: (view: OpenView, build: number) => Partial<OpenView> } = {}) {
+  const log = memoryLog();
+  const store = memoryStore({ log });
+  const views = memoryViews({ data: memoryViewData() });
+  const seen = patched(views, {
+    open: async (key, definition, options) => {
+      const view = await views.open(key, definition, options);
+      return patched(view, patch.view?.(view, key.build) ?? {});
+    },
+    ...patch.views?.(views),
+  });
+  const first = runnerOf(counting({ by: "first" }), { store: memoryStore({ log }), views });
+  const second = runnerOf(counting({ by: "second" }), { store, views: seen });
+  return {
+    store,
+    views,
+    first,
+    second,
+    stop: () => Promise.all([first.stop(), second.stop()]),
+    /** Both follow, and have seen one order. */
+    async start(): Promise<void> {
+      await Promise.all([first.start(), second.start()]);
+      const position = await placed(store, "a");
+      await Promise.all([reached(first, position), reached(second, position)]);
+    },
+  };
+}
+
 const total = (rows: readonly Count[]): number => rows.reduce((sum, row) => sum + row.n, 0);
 
 /** Wraps the views so that every commit of every build goes through `commit`. */
@@ -725,77 +754,49 @@ describe("rebuild", () => {
   });
 
   it("by one process takes the other one along", async () => {
-    const log = memoryLog();
-    const data = memoryViewData();
-    const store = memoryStore({ log });
-    const first = runnerOf(counting({ by: "first" }), { store, views: memoryViews({ data }) });
-    const second = runnerOf(counting({ by: "second" }), { store: memoryStore({ log }), views: memoryViews({ data }) });
-    await Promise.all([first.start(), second.start()]);
-    let position = await placed(store, "a");
-    await Promise.all([reached(first, position), reached(second, position)]);
+    const { store, first, second, start, stop } = twoProcesses();
+    await start();
     await first.rebuild();
     // A read on the dropped build finds the new one.
     expect(await second.reader().get("a")).toMatchObject({ n: 1 });
+    let position = {};
     for (let i = 0; i < 20; i++) position = await placed(store, "a");
     await Promise.all([reached(first, position), reached(second, position)]);
     expect(await second.reader().get("a")).toMatchObject({ n: 21 });
     expect(await first.reader().get("a")).toMatchObject({ n: 21 });
-    await Promise.all([first.stop(), second.stop()]);
+    await stop();
   });
 
   it("under a query takes it along, as often as it happens", async () => {
-    const log = memoryLog();
-    const data = memoryViewData();
-    const store = memoryStore({ log });
-    const views = memoryViews({ data });
     let again = false;
-    const first = runnerOf(counting(), { store: memoryStore({ log }), views });
-    const second = runnerOf(counting(), {
-      store,
-      views: patched(views, {
-        open: async (key, definition, options) => {
-          const view = await views.open(key, definition, options);
-          if (key.build !== 2) return view;
-          return patched(view, {
-            reader: patched(view.reader, {
-              get: async (row) => {
-                if (!again) {
-                  again = true;
-                  await first.rebuild();
-                }
-                return view.reader.get(row);
-              },
-            }),
-          });
-        },
+    const { views, first, second, start, stop } = twoProcesses({
+      view: ({ reader }, build) => ({
+        reader: patched(reader, {
+          get: async (row) => {
+            if (build === 2 && !again) {
+              again = true;
+              await first.rebuild();
+            }
+            return reader.get(row);
+          },
+        }),
       }),
     });
-    await Promise.all([first.start(), second.start()]);
-    const position = await placed(store, "a");
-    await Promise.all([reached(first, position), reached(second, position)]);
+    await start();
     await first.rebuild();
     expect(await second.reader().get("a")).toMatchObject({ n: 1 });
     expect(again).toBe(true);
     expect((await views.builds("counts")).map(({ build }) => build)).toEqual([3]);
-    await Promise.all([first.stop(), second.stop()]);
+    await stop();
   });
 
   it("is found by a query although a look at the builds was under way from before", async () => {
-    const log = memoryLog();
-    const data = memoryViewData();
-    const store = memoryStore({ log });
-    const views = memoryViews({ data });
     const told = Promise.withResolvers<void>();
     let [losing, looks] = [false, 0];
-    const first = runnerOf(counting(), { store: memoryStore({ log }), views });
-    const second = runnerOf(counting(), {
-      store,
-      views: patched(views, {
-        open: async (key, definition, options) => {
-          const view = await views.open(key, definition, options);
-          // A lost race has the builds looked at.
-          return patched(view, { commit: async (...args) => (losing ? "lost" : view.commit(...args)) });
-        },
+    const { store, first, second, start, stop } = twoProcesses({
+      // A lost race has the builds looked at.
+      view: (view) => ({ commit: async (...args) => (losing ? "lost" : view.commit(...args)) }),
+      views: (views) => ({
         builds: async (model) => {
           const found = await views.builds(model);
           if (losing && ++looks === 1) await told.promise;
@@ -803,18 +804,19 @@ describe("rebuild", () => {
         },
       }),
     });
-    await second.start();
-    await reached(second, await placed(store, "a"));
+    await start();
+    await first.pause();
     losing = true;
-    await placed(store, "a");
+    const position = await placed(store, "a");
     await eventually(() => looks === 1);
-    await first.start();
+    first.resume();
+    await reached(first, position);
     await first.rebuild();
     const answer = second.reader().get("a");
     for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
     told.resolve();
     expect(await answer).toMatchObject({ n: 2 });
-    await Promise.all([first.stop(), second.stop()]);
+    await stop();
   });
 
   it("is waited for by a query whose build is dropped while the new one is just taking over", async () => {
@@ -845,32 +847,18 @@ describe("rebuild", () => {
   });
 
   it("that another process has overtaken at its hand-over leaves the read model following", async () => {
-    const log = memoryLog();
-    const data = memoryViewData();
-    const store = memoryStore({ log });
-    const views = memoryViews({ data });
     const overtaken = Promise.withResolvers<void>();
     let asks = 0;
-    const second = runnerOf(counting(), {
-      store,
-      views: patched(views, {
-        open: async (key, definition, options) => {
-          const view = await views.open(key, definition, options);
-          if (key.build > 1) return view;
-          return patched(view, {
-            // Once the build is stopped for the hand-over its place is asked for, and the answer comes late.
-            checkpoint: async () => {
-              if (second.progress().state === "rebuilding" && ++asks > 0) await overtaken.promise;
-              return view.checkpoint();
-            },
-          });
+    const { store, first, second, start } = twoProcesses({
+      view: (view, build) => ({
+        // Once the build is stopped for the hand-over its place is asked for, and the answer comes late.
+        checkpoint: async () => {
+          if (build === 1 && second.progress().state === "rebuilding" && ++asks > 0) await overtaken.promise;
+          return view.checkpoint();
         },
       }),
     });
-    const first = runnerOf(counting(), { store: memoryStore({ log }), views });
-    await Promise.all([first.start(), second.start()]);
-    const position = await placed(store, "a");
-    await Promise.all([reached(first, position), reached(second, position)]);
+    await start();
     const rebuilt = second.rebuild();
     await eventually(() => asks > 0);
     await first.rebuild();

@@ -143,11 +143,17 @@ describe("an index that is resumed", () => {
 });
 
 describe("a tailer", () => {
-  it("finds that a log was cut off when another leader's batches come, and tells those who follow it (T5)", async () => {
+  /** A writer and a reader that has read all of its two events. */
+  async function inStep() {
     const [a, b] = [world.store("a"), world.store("b")];
     await world.commit(a, 0);
     await world.commit(a, 1);
     expect(await world.read(b)).toHaveLength(2);
+    return { a, b };
+  }
+
+  it("finds that a log was cut off when another leader's batches come, and tells those who follow it (T5)", async () => {
+    const { b } = await inStep();
     const following = (async () => {
       for await (const page of b.subscribe()) if (page.events.some(({ version }) => version === 9)) return;
     })();
@@ -166,10 +172,7 @@ describe("a tailer", () => {
   });
 
   it("that is answered out of range, while a reader finds the log cut off, does not take it for one whose beginning was deleted (T4)", async () => {
-    const [a, b] = [world.store("a"), world.store("b")];
-    await world.commit(a, 0);
-    await world.commit(a, 1);
-    expect(await world.read(b)).toHaveLength(2);
+    const { b } = await inStep();
     const answer = holdBack("b", "topics");
     world.kafka.cutOff(TOPIC, 0, 2);
     await world.environment.clock.advance(10);
@@ -181,10 +184,7 @@ describe("a tailer", () => {
   });
 
   it("that is answered out of range finds that the log was cut off, also when it has grown again by then (T4)", async () => {
-    const [a, b] = [world.store("a"), world.store("b")];
-    await world.commit(a, 0);
-    await world.commit(a, 1);
-    expect(await world.read(b)).toHaveLength(2);
+    const { a, b } = await inStep();
     await world.when(a.close());
     const answer = holdBack("b", "topics");
     world.kafka.cutOff(TOPIC, 0, 2);
@@ -197,10 +197,7 @@ describe("a tailer", () => {
   });
 
   it("does not fold what it had asked for before a reader found the log cut off (T4)", async () => {
-    const [a, b] = [world.store("a"), world.store("b")];
-    await world.commit(a, 0);
-    await world.commit(a, 1);
-    expect(await world.read(b)).toHaveLength(2);
+    const { a, b } = await inStep();
     const answer = holdBack("b", "fetch");
     await world.commit(a, 2);
     world.kafka.cutOff(TOPIC, 0, 2);
